@@ -117,6 +117,7 @@ def make_paths(flags: Flags) -> Paths:
         _resolve(flags.hypernetwork_dir),
         _resolve(flags.lora_dir),
         tuple(folder.resolve() for folder in flags.upscaler_dirs),
+        _resolve(flags.controlnet_dir),
     )
 
 

@@ -11,9 +11,13 @@ python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: firs
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
 python tools/benchmark.py merge       two full-size SD 1.5 checkpoints merged, over copying one; memory
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
+python tools/benchmark.py controlnet  a step with a ControlNet of full size, over the bare stock pipeline; its loading, over a plain
+                                      read; a step without a unit, over one before there were units
 python tools/benchmark.py step        a step of a full-size model in 32 and 16 bits, over the bare stock pipeline; --family sdxl
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
+python tools/benchmark.py peers       pictures of full-size models beside bare diffusers and stable-diffusion.cpp;
+                                      --only ours-full,diffusers-fp32 --sizes 256 --models sd15 for a part
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 """
 
@@ -40,6 +44,7 @@ sys.path.insert(0, str(ROOT))
 from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
 from tools import (  # noqa: E402
     api_benchmark,
+    control_benchmark,
     gallery_benchmark,
     img2img_benchmark,
     load_benchmark,
@@ -47,6 +52,7 @@ from tools import (  # noqa: E402
     network_benchmark,
     networks_page_benchmark,
     page_benchmark,
+    peers_benchmark,
     plot_benchmark,
     sampler_benchmark,
     step_benchmark,
@@ -65,13 +71,19 @@ def main() -> None:
     )
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
-        *("merge", "networks", "networks-page", "plot", "samplers", "step", "upscale"),
+        *("merge", "networks", "networks-page", "plot", "peers", "samplers", "step", "upscale"),
+        "controlnet",
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
     parser.add_argument(
         "--family", choices=tuple(load_benchmark.CONFIGS), default="sd1", help="of what is loaded"
     )
+    peers = peers_benchmark.Choice()
+    parser.add_argument("--only", default=",".join(peers.rows), help="rows of peers")
+    parser.add_argument("--models", default=",".join(peers.models), help="models of peers")
+    parser.add_argument("--sizes", default=",".join(map(str, peers.sides)), help="sides for peers")
+    parser.add_argument("--row-minutes", type=float, default=peers.row_minutes, help="for peers")
     args = parser.parse_args()
     set_env_defaults(os.environ)
     runs: dict[str, Callable[[], None]] = {
@@ -84,8 +96,10 @@ def main() -> None:
         "networks": lambda: network_benchmark.run(min(args.rounds, 3)),
         "networks-page": lambda: networks_page_benchmark.run(args.rounds),
         "upscale": lambda: upscale_benchmark.run(args.rounds, compare),
+        "peers": lambda: peers_benchmark.run(_choose_peers(args)),
         "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
+        "controlnet": lambda: control_benchmark.run(min(args.rounds, 5), compare),
         "step": lambda: step_benchmark.run(min(args.rounds, 3), args.family, compare),
     }
     if args.what in runs:
@@ -100,6 +114,18 @@ def main() -> None:
         f"ratio, median of {len(ratios)} pairs: {statistics.median(ratios):.3f}"
         f" (from {min(ratios):.3f} to {max(ratios):.3f})"
     )
+
+
+def _choose_peers(args: argparse.Namespace) -> peers_benchmark.Choice:
+    """Return what of the table of peers the command line asks for."""
+    rows, models = args.only.split(","), args.models.split(",")
+    unknown = [name for name in rows if name not in peers_benchmark.ROWS]
+    unknown += [name for name in models if name not in peers_benchmark.MODELS]
+    if unknown:
+        known = ", ".join([*peers_benchmark.ROWS, *peers_benchmark.MODELS])
+        raise SystemExit(f"'{unknown[0]}' is none of {known}.")
+    sides = [int(side) for side in args.sizes.split(",")]
+    return peers_benchmark.Choice(rows, models, sides, args.row_minutes)
 
 
 def compare(

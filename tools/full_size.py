@@ -55,9 +55,14 @@ def write(family: str, path: Path, dtype: str = "F16") -> Path:
         _convert_to_ckpt(safetensors, path)
         safetensors.unlink()
         return path
+    return write_shapes(kept, path, dtype)
+
+
+def write_shapes(shapes: dict[str, list[int]], path: Path, dtype: str = "F16") -> Path:
+    """Write a .safetensors file of random weights with these names and shapes, and return its path."""
     itemsize = np.dtype(DTYPES[dtype]).itemsize
     entries, end = {}, 0
-    for name, shape in kept.items():
+    for name, shape in shapes.items():
         start, end = end, end + itemsize * math.prod(shape)
         entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
     header = json.dumps({"__metadata__": {"format": "pt"}, **entries}).encode()
@@ -65,7 +70,7 @@ def write(family: str, path: Path, dtype: str = "F16") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
-        for weights in _random_weights(kept, dtype):
+        for weights in _random_weights(shapes, dtype):
             file.write(weights.data)
     return path
 

@@ -191,18 +191,28 @@ def _config_of(path: Path) -> Path:
     return CONFIGS["sdxl" if UNET_LABEL_KEY in read_header(path).tensors else "sd1"]
 
 
-def _diffusers(path: Path, dtype: Any) -> Callable[[], Any]:
+def stock_pipeline(path: Path, dtype: Any) -> Any:
+    """Return the pipeline of diffusers, loaded by itself from a checkpoint beside which `config` stands.
+
+    Args:
+        path: The checkpoint.
+        dtype: torch's, of all networks.
+    """
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 
     is_sdxl = _config_of(path) == CONFIGS["sdxl"]
     options = {"add_watermarker": False} if is_sdxl else {"safety_checker": None}
+    return (StableDiffusionXLPipeline if is_sdxl else StableDiffusionPipeline).from_single_file(
+        str(path), config=str(path.parent / "config"), torch_dtype=dtype, local_files_only=True,
+        feature_extractor=None, **options,
+    )  # fmt: skip
 
+
+def _diffusers(path: Path, dtype: Any) -> Callable[[], Any]:
     def work() -> Any:
-        pipeline = (StableDiffusionXLPipeline if is_sdxl else StableDiffusionPipeline).from_single_file(
-            str(path), config=str(path.parent / "config"), torch_dtype=dtype, local_files_only=True,
-            feature_extractor=None, **options,
-        )  # fmt: skip
-        text_encoders = (pipeline.text_encoder, *([pipeline.text_encoder_2] if is_sdxl else []))
+        pipeline = stock_pipeline(path, dtype)
+        second = getattr(pipeline, "text_encoder_2", None)
+        text_encoders = (pipeline.text_encoder, *([second] if second else []))
         return _touch(pipeline.unet, pipeline.vae, *text_encoders)
 
     return work

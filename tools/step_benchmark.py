@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,54 @@ def run(rounds: int, family: str, compare: Compare) -> None:
     print(f"a step in 16 bits over one in 32: {medians['Half'] / medians['Full']:.3f}")
 
 
+@dataclass(frozen=True)
+class Sides:
+    """The denoising loop of this program and that of the stock pipeline, with the same components.
+
+    Args:
+        ours: Runs ours and returns the seconds.
+        bare: Runs the other and returns the seconds.
+        model: The loaded checkpoint.
+        sample: Runs ours and returns the latents.
+    """
+
+    ours: Callable[[], float]
+    bare: Callable[[], float]
+    model: Any
+    sample: Callable[[], Any]
+
+
 def _sides(folder: Path, precision: str) -> tuple[Callable[[], float], Callable[[], float]]:
     """Return the two sides, one step each with prompt and negative prompt; neither encodes nor decodes."""
+    import torch
+
+    from modules.backend.runner import Runner
+    from modules.models.index import ModelIndex
+    from modules.params.device_options import DeviceOptions
+    from modules.params.settings import Settings
+    from modules.prompt.tokens import ClipTokenizer
+
+    configs = full_size.ROOT / "configs"
+    index = ModelIndex({"Checkpoint": [folder]}, configs, folder / "cache")
+    tokenizer = ClipTokenizer(configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
+    runner = Runner(DeviceOptions(use_cpu=not torch.cuda.is_available()), tokenizer)
+    sides = make_sides(runner, index, "model", Settings(precision=precision))
+    return sides.ours, sides.bare
+
+
+def make_sides(
+    runner: Any, index: Any, name: str, settings: Any, steps: int = 1, side: int = _SIDE
+) -> Sides:
+    """Return the two loops of a checkpoint.
+
+    Args:
+        runner: Loads it.
+        index: Lists it.
+        name: The checkpoint's.
+        settings: Of the program.
+        steps: Of each run.
+        side: Of the image in pixels.
+    """
     import torch
     from diffusers import (
         EulerDiscreteScheduler,
@@ -45,31 +92,21 @@ def _sides(folder: Path, precision: str) -> tuple[Callable[[], float], Callable[
     )
 
     from modules.backend.noise.noise import ImageNoise, noise_options
-    from modules.backend.runner import Runner
-    from modules.models.index import ModelIndex
-    from modules.params.device_options import DeviceOptions
     from modules.params.requests.txt2img import Txt2ImgRequest
-    from modules.params.settings import Settings
     from modules.plan.planner import make_plan
-    from modules.prompt.tokens import ClipTokenizer
 
-    configs = full_size.ROOT / "configs"
-    index = ModelIndex({"Checkpoint": [folder]}, configs, folder / "cache")
     request = Txt2ImgRequest(
-        prompt=_PROMPT, width=_SIDE, height=_SIDE, steps=1, sampler_name="Euler", seed=1
+        prompt=_PROMPT, width=side, height=side, steps=steps, sampler_name="Euler", seed=1
     )
-    settings = Settings(precision=precision)
-    plan = make_plan(request, index, index.find_checkpoint("model"), settings)
-    tokenizer = ClipTokenizer(configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
-    runner = Runner(DeviceOptions(use_cpu=not torch.cuda.is_available()), tokenizer)
+    plan = make_plan(request, index, index.find_checkpoint(name), settings)
     model = runner.models.acquire(plan.model)
     components, device = model.components, runner.device.torch_device
     with torch.inference_mode():
         conditioning = model.encode_prompts(
-            _PROMPT, "blurry", plan.timeline, settings, (_SIDE, _SIDE)
+            _PROMPT, "blurry", plan.timeline, settings, (side, side)
         )
     latent_format = components.latent_format
-    shape = latent_format.shape(_SIDE, _SIDE)
+    shape = latent_format.shape(side, side)
     latents = torch.randn((1, *shape), generator=torch.Generator().manual_seed(1))
     networks = {encoder.name: encoder.network for encoder in components.text_encoders}
     scheduler: Any = EulerDiscreteScheduler(
@@ -108,11 +145,14 @@ def _sides(folder: Path, precision: str) -> tuple[Callable[[], float], Callable[
     stated = {name: tensor for name, tensor in prompts.items() if tensor is not None}
     dtype = components.unet.dtype
 
-    def ours() -> float:
+    def sample() -> Any:
         noise = ImageNoise(plan.batches[0], shape, device, noise_options(plan, latent_format))
-        started_at = time.perf_counter()
         with torch.inference_mode():
-            model.pipeline(plan, model.model_sigmas, conditioning, noise)
+            return model.pipeline(plan, model.model_sigmas, conditioning, noise)
+
+    def ours() -> float:
+        started_at = time.perf_counter()
+        sample()
         return _elapsed(device, started_at)
 
     def bare() -> float:
@@ -120,15 +160,15 @@ def _sides(folder: Path, precision: str) -> tuple[Callable[[], float], Callable[
         stock(
             **stated,
             latents=latents.to(device, dtype),
-            width=_SIDE,
-            height=_SIDE,
-            num_inference_steps=1,
+            width=side,
+            height=side,
+            num_inference_steps=steps,
             guidance_scale=7.0,
             output_type="latent",
         )
         return _elapsed(device, started_at)
 
-    return ours, bare
+    return Sides(ours, bare, model, sample)
 
 
 def _elapsed(device: Any, started_at: float) -> float:

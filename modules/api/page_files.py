@@ -25,7 +25,7 @@ _MEDIA_TYPES = {
 }
 _LEVEL = 5  # a level of 9 takes three times as long for 1 % less
 # Their answers are images in base64 for programs on this machine: compressing costs more than it saves.
-_NOT_COMPRESSED = ("/sdapi/", "/api/")
+_NOT_COMPRESSED = ("/sdapi/", "/controlnet/", "/api/")
 
 
 def page_files_router(path: str, files: Mapping[str, bytes]) -> APIRouter:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from functools import partial
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modules.api.docs import docs_router
 from modules.api.internal.a1111_progress import a1111_progress_router
+from modules.api.internal.control import control_router
 from modules.api.internal.extensions import extensions_router
 from modules.api.internal.forms import forms_router
 from modules.api.internal.gallery import gallery_router
@@ -31,6 +33,8 @@ from modules.api.internal.queue import queue_router
 from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.json_check import Answer, check_body
+from modules.api.sdapi.control_detection import control_detection_router
+from modules.api.sdapi.controlnet import controlnet_router
 from modules.api.sdapi.embeddings import embeddings_router
 from modules.api.sdapi.extra_networks import extra_networks_router
 from modules.api.sdapi.extras import extras_router
@@ -54,6 +58,7 @@ logger = logging.getLogger(__name__)
 _DEFAULTS = Flags()
 # What the page calls.
 _PAGE_ROUTERS = (
+    control_router,
     downloads_router,
     forms_router,
     gallery_router,
@@ -76,8 +81,10 @@ ROUTERS = (
     Router("generation", generation_router),
     Router("jobs", jobs_router),
     Router("extras", extras_router),
+    Router("ControlNet detection", control_detection_router),
     Router("listings", listings_router),
     Router("embeddings", embeddings_router),
+    Router("ControlNet", controlnet_router),
     Router("LoRAs", loras_router),
     Router("extra networks", extra_networks_router),
     Router("models", models_router),
@@ -105,23 +112,41 @@ def add_routes(
         restart_requested: Set when a client asks for a restart of the server.
         with_page: Whether to add what only the page calls.
     """
+    for build in list_routers(engine, flags, restart_requested, with_page=with_page):
+        add_router(app, build())
+    add_answers(app)
+
+
+def list_routers(
+    engine: Engine,
+    flags: Flags = _DEFAULTS,
+    restart_requested: threading.Event | None = None,
+    *,
+    with_page: bool = True,
+) -> list[partial[APIRouter]]:
+    """Return what builds each router; see `add_routes`."""
     restart_requested = restart_requested or threading.Event()
-    routers: list[APIRouter] = []
+    rows = list(engine.registries.routers)
+    builders: list[partial[APIRouter]] = []
     if with_page:
-        routers += [build(engine) for build in _PAGE_ROUTERS]
-        routers += [row.build(engine) for row in engine.registries.routers if row.is_for_page]
-        routers.append(extensions_router(engine, flags, restart_requested))
+        builders += [partial(build, engine) for build in _PAGE_ROUTERS]
+        builders += [partial(row.build, engine) for row in rows if row.is_for_page]
+        builders.append(partial(extensions_router, engine, flags, restart_requested))
     if flags.serves_api:
-        routers += [
-            router.build(engine) for router in engine.registries.routers if not router.is_for_page
-        ]
-        routers += [system_router(engine, flags), docs_router()]
+        builders += [partial(row.build, engine) for row in rows if not row.is_for_page]
+        builders += [partial(system_router, engine, flags), partial(docs_router)]
         if flags.api_server_stop:
-            routers.append(server_router(restart_requested))
-    for router in routers:
-        app.include_router(
-            router, dependencies=[Depends(check_body)], default_response_class=Answer
-        )
+            builders.append(partial(server_router, restart_requested))
+    return builders
+
+
+def add_router(app: FastAPI, router: APIRouter) -> None:
+    """Add a router whose bodies and answers are checked."""
+    app.include_router(router, dependencies=[Depends(check_body)], default_response_class=Answer)
+
+
+def add_answers(app: FastAPI) -> None:
+    """Let an app answer errors in A1111's format and tell how long an answer took."""
     app.add_exception_handler(WebUIError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(Exception, _on_bug)

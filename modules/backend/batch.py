@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
+from modules.backend.acceleration import Acceleration
+from modules.backend.control.preprocess import Preprocessors
+from modules.backend.control.unit_memory import measure_units
 from modules.backend.denoise.progress import BatchSkipped, ProgressReporter, raise_if_interrupted
 from modules.backend.memory import estimate
 from modules.backend.model import LoadedModel
@@ -29,20 +32,24 @@ class Batch:
     Args:
         acquire: Loads a model.
         upscalers: Enlarge the images of the first pass; models compute where they do.
+        preprocessors: Make the control images of units.
         index: Of the batch, from 0.
         sink: Receives events.
         cancel: Interrupts the work.
         progress: Reports steps.
         draws: Random numbers that are no noise, from the seed of the first image.
+        acceleration: Computes the UNet's steps instead of PyTorch where the options ask for it.
     """
 
     acquire: Acquire
     upscalers: Upscalers
+    preprocessors: Preprocessors
     index: int
     sink: Sink
     cancel: CancelToken
     progress: ProgressReporter
     draws: random.Random
+    acceleration: Acceleration
 
     @property
     def device(self) -> torch.device:
@@ -79,5 +86,9 @@ class Batch:
             notes = model.use_networks(plan.networks)
         for note in notes if reports and self.index == 0 else ():
             self.sink(Note(note))
-        estimate.check(model.components, plan.request, self.device)
+        units = measure_units(plan, model.components, model.control_networks)
+        if self.device.type == "cpu" and units.weight_bytes > estimate.free_bytes(self.device):
+            model.control_networks.keep_only([one.model for one in plan.control if one.model])
+        estimate.check(model.components, plan.request, self.device, units)
+        self.acceleration.prepare(model, plan)
         return model

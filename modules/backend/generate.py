@@ -8,36 +8,45 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from modules.backend import hires
+from modules.backend.acceleration import Acceleration
 from modules.backend.batch import Acquire, Batch
-from modules.backend.components import Components
 from modules.backend.conditioning import concat
 from modules.backend.conditioning.init_image import InitImage
 from modules.backend.conditioning.text import PromptConditioning
-from modules.backend.decoding import decode_image, decode_unfinished, stated_precision
-from modules.backend.denoise.deep_cache import DeepCache
-from modules.backend.denoise.extension_parts import make_step_extensions
+from modules.backend.control.preprocess import Preprocessors
+from modules.backend.control.unit_effects import UnitEffects
+from modules.backend.control.units import prepare_units
+from modules.backend.denoise.extension_parts import make_init_extensions, make_step_extensions
 from modules.backend.denoise.progress import (
     BatchSkipped,
     ProgressReporter,
     raise_if_interrupted,
 )
 from modules.backend.denoise.recorder import Recorder
-from modules.backend.denoise.step_extensions import ConcatChannels, MaskedLatents, StepExtension
+from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension
 from modules.backend.memory import estimate
 from modules.backend.memory.offload import execution_device
 from modules.backend.model import LoadedModel
 from modules.backend.networks.embeddings import read_all_vectors
 from modules.backend.noise.noise import ImageNoise, NoiseOptions, noise_options
 from modules.backend.noise_from_image import find_noise_of_image
-from modules.backend.pipelines.pass_options import use_image_options, use_step_options
+from modules.backend.pipelines.pass_options import use_image_options
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
+from modules.backend.stages.decoding import (
+    PassResult,
+    SampledBatch,
+    decode_images,
+    decode_unfinished,
+    is_unrefined,
+)
+from modules.backend.stages.pending_images import PendingImages
+from modules.backend.stages.run_steps import run_steps
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
 from modules.models.model_spec import ModelSpec
-from modules.params.events import CancelToken, Note, Output, Phase, Sink
+from modules.params.events import CancelToken, Output, Phase, Sink
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.noise_from_image import decoding_plan, finds_noise
 from modules.plan.plan import HiresPlan, Plan, RefinerPlan
@@ -69,6 +78,7 @@ class _PassState:
         extensions: Take part in every evaluation.
         recorder: One of them, in a job that records the process.
         is_refined: Whether the job's refiner has had a turn, in this pass or in the one before.
+        units: What its control units do.
     """
 
     run: SamplingRun
@@ -77,23 +87,7 @@ class _PassState:
     extensions: tuple[StepExtension, ...]
     recorder: Recorder | None
     is_refined: bool
-
-
-@dataclass(frozen=True)
-class _Result:
-    """What a pass has made.
-
-    Args:
-        latents: [batch, channels, rows, columns].
-        init_image: That they are composited into, if there is one.
-        plan: Whose model made the last step: that of the pass, or that of its refiner.
-        is_refined: Whether the job's refiner has had a turn.
-    """
-
-    latents: Tensor
-    init_image: InitImage | None
-    plan: Plan
-    is_refined: bool
+    units: UnitEffects
 
 
 def generate_batch(
@@ -103,20 +97,47 @@ def generate_batch(
     batch_index: int,
     sink: Sink,
     cancel: CancelToken,
+    preprocessors: Preprocessors | None = None,
 ) -> None:
-    """Generate one batch and pass each image on as soon as it is decoded.
+    """Generate one batch and pass each image on as soon as it is decoded; see `sample_batch` and `decode_images`."""
+    sampled = sample_batch(acquire, upscalers, plan, batch_index, sink, cancel, preprocessors)
+    decode_images(sampled, PendingImages())
+
+
+def sample_batch(
+    acquire: Acquire,
+    upscalers: Upscalers,
+    plan: Plan,
+    batch_index: int,
+    sink: Sink,
+    cancel: CancelToken,
+    preprocessors: Preprocessors | None = None,
+) -> SampledBatch:
+    """Return the final latents of a batch.
 
     Raises:
-        Cancelled: the job was interrupted; images already passed on stay.
-        BatchSkipped: the batch was skipped; likewise.
-        UNetOverflow: a UNet produced invalid numbers; no image of the batch was passed on.
+        Cancelled: the job was interrupted.
+        BatchSkipped: the batch was skipped.
+        UNetOverflow: a UNet produced invalid numbers.
         NotFinite: the VAE did, in 32-bit floats.
         OutOfMemory: the batch does not fit.
         UserError: an init image has no depth map, and the checkpoint cannot estimate one.
     """
     progress = ProgressReporter(sink, cancel, plan, batch_index)
     draws = random.Random(plan.batches[batch_index][0].seed)
-    batch = Batch(acquire, upscalers, batch_index, sink, cancel, progress, draws)
+    preprocessors = preprocessors or Preprocessors(upscalers.device)
+    acceleration = Acceleration(sink)
+    batch = Batch(
+        acquire,
+        upscalers,
+        preprocessors,
+        batch_index,
+        sink,
+        cancel,
+        progress,
+        draws,
+        acceleration,
+    )
     hires_pass = plan.hires
     if hires_pass is not None:
         estimate.check(acquire(plan.model).components, hires_pass.plan.request, batch.device)
@@ -127,10 +148,10 @@ def generate_batch(
         if hires_plan.model != result.plan.model:
             sink(Phase(f"Loading {hires_plan.checkpoint.name}"))
         result = _run_pass(batch, hires_plan, upscaled, is_refined=result.is_refined)
-    _decode_images(batch, plan, result)
+    return SampledBatch(batch, plan, result)
 
 
-def _upscale(batch: Batch, result: _Result, hires_pass: HiresPlan) -> hires.Upscaled:
+def _upscale(batch: Batch, result: PassResult, hires_pass: HiresPlan) -> hires.Upscaled:
     model = batch.acquire(result.plan.model)
     with use_image_options(model.components, result.plan, batch.draws):
         batch.sink(Phase("Upscaling"))
@@ -150,7 +171,7 @@ def _run_pass(
     upscaled: hires.Upscaled | None = None,
     *,
     is_refined: bool = False,
-) -> _Result:
+) -> PassResult:
     """Return the result of a pass.
 
     Args:
@@ -164,7 +185,7 @@ def _run_pass(
         assert plan.refiner is not None, "only a refiner takes over a run"
         plan, state = plan.refiner.plan, replace(state, is_refined=True)
         _refine(batch, plan, state)
-    return _Result(state.run.x, state.shown_image, plan, state.is_refined)
+    return PassResult(state.run.x, state.shown_image, plan, state.is_refined, state.units)
 
 
 def _begin_pass(
@@ -199,7 +220,7 @@ def _begin_pass(
             texts = _encode_prompts(model, decoding, size, sink)
             noise = find_noise_of_image(batch, model, plan, decoding, init_image, texts)
         # 4. Denoising loop, with the networks of the prompt
-        sink(Phase("Sampling" if upscaled is None else "Sampling the larger image"))
+        batch.progress.begin_steps("Sampling" if upscaled is None else "Sampling the larger image")
         run_sigmas = make_run_sigmas(plan, model.model_sigmas)
         latents = None if init_image is None else init_image.latents
         recorder = Recorder() if plan.record and batch.index == 0 else None
@@ -209,17 +230,18 @@ def _begin_pass(
             init_image if upscaled is None else None,
             (
                 *make_step_extensions(plan, batch.index, components, device),
-                *_init_extensions(components, plan, init_image),
+                *make_init_extensions(components, plan, init_image),
                 batch.progress,
                 *([recorder] if recorder else []),
             ),
             recorder,
             is_refined,
+            UnitEffects(),
         )
         hands_over = None if plan.refiner is None else partial(_is_refiners_turn, plan.refiner)
-        _sample(batch, model, plan, state, conditioning, hands_over)
+        units = _sample(batch, model, plan, state, conditioning, hands_over)
     batch.progress.change_model(None)
-    return state
+    return replace(state, units=units)
 
 
 def _is_refiners_turn(refiner: RefinerPlan, run: SamplingRun) -> bool:
@@ -243,7 +265,7 @@ def _refine(batch: Batch, plan: Plan, state: _PassState) -> None:
     batch.progress.change_model(model.previewer(plan))
     with use_image_options(model.components, plan, batch.draws):
         conditioning = _encode_prompts(model, plan, state.size, batch.sink)
-        batch.sink(Phase("Refining"))
+        batch.progress.begin_steps("Refining")
         if not concat.takes_more_channels(model.components):
             others = [one for one in state.extensions if not isinstance(one, ConcatChannels)]
             state = replace(state, extensions=tuple(others))
@@ -274,8 +296,8 @@ def _sample(
     state: _PassState,
     conditioning: PromptConditioning,
     hands_over: HandOver | None = None,
-) -> None:
-    """Run the denoising loop with one model, to its end or until that model hands it over.
+) -> UnitEffects:
+    """Run the denoising loop with one model, to its end or until that model hands it over; return its control units.
 
     Args:
         batch: The batch.
@@ -286,25 +308,29 @@ def _sample(
         hands_over: Asked before every evaluation.
     """
     run, sink = state.run, batch.sink
-    run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
-    interval = plan.settings.deep_cache_interval
-    cache = DeepCache(interval) if interval > 1 else None
-    extensions = state.extensions if cache is None else (*state.extensions, cache)
+    units = prepare_units(
+        plan,
+        model.components,
+        model.control_networks,
+        batch.preprocessors,
+        make_run_sigmas(run.plan, model.model_sigmas),
+        batch.index,
+    )
+    if batch.index == 0 and plan is run.plan:  # a refiner sees what its pass has seen
+        units.send_maps(sink)
+    extensions = (*state.extensions, *units.extensions)
     try:
-        with (
-            model.hypernetworks.apply(model.components.unet, plan.networks.hypernetworks),
-            use_step_options(model.components, plan, batch.draws, cache),
-        ):
-            model.pipeline.proceed(run, run_sigmas, conditioning, extensions, hands_over)
+        with units.use():
+            run_steps(batch, model, plan, run, conditioning, extensions, hands_over)
     except (Cancelled, BatchSkipped):
         with suppress(NotFinite):  # what was asked for is to stop
             decode_unfinished(
+                batch,
                 model,
-                batch.progress,
                 plan,
                 state.shown_image,
-                sink,
-                is_unrefined=_is_unrefined(plan, state.is_refined),
+                is_unrefined=is_unrefined(plan, state.is_refined),
+                finish=units.finish,
             )
         raise
     if not bool(torch.isfinite(run.x).all()):
@@ -315,24 +341,7 @@ def _sample(
             model.components, model.latent_to_rgb, model.model_sigmas, run.x
         )
         sink(Output("recording", recording))
-
-
-def _init_extensions(
-    components: Components, plan: Plan, init_image: InitImage | None
-) -> list[StepExtension]:
-    """Return what the init image, or its absence, adds to every step: channels of the UNet's input, and a mask."""
-    request = plan.request
-    if init_image is None:
-        mask = None
-        channels = concat.make_empty_concat_cond(components, request.width, request.height)
-    else:
-        assert isinstance(request, InitImageRequest), "only those have an init image"
-        mask, channels = init_image.inpaint_mask(request), init_image.concat_cond
-    on_input = plan.sampler.family.mask_before_denoising
-    return [
-        *([] if channels is None else [ConcatChannels(channels)]),
-        *([] if mask is None else [MaskedLatents(mask, on_input)]),
-    ]
+    return units
 
 
 def _encode_init_image(batch: Batch, model: LoadedModel, plan: Plan) -> InitImage | None:
@@ -356,31 +365,3 @@ def _encode_upscaled(
         sink(Phase("Encoding the image"))
     mask_weight = plan.settings.inpainting_mask_weight
     return hires.encode_upscaled(model.components, upscaled, mask_weight)
-
-
-def _is_unrefined(plan: Plan, is_refined: bool) -> bool:
-    """Return whether the request names a refiner that has had no turn."""
-    return bool(plan.request.refiner_checkpoint) and not is_refined
-
-
-def _decode_images(batch: Batch, plan: Plan, result: _Result) -> None:
-    """Pass on the images of a job's plan."""
-    model = batch.acquire(result.plan.model)
-    is_unrefined = _is_unrefined(plan, result.is_refined)
-    if is_unrefined:
-        batch.sink(Note(_unrefined_note(plan)))
-    with use_image_options(model.components, result.plan, batch.draws):
-        # 5. Decode, one image at a time
-        for row, image in enumerate(plan.batches[batch.index]):
-            # The first image needs no further step.
-            if image.index or not batch.cancel.wants_unfinished():
-                raise_if_interrupted(batch.cancel)
-            batch.sink(Phase("Decoding"))
-            decoded = decode_image(model, result.latents, row, plan, result.init_image)
-            precision = stated_precision(model, result.plan)
-            batch.sink(Output("image", decoded, image.index, is_unrefined, precision))
-
-
-def _unrefined_note(plan: Plan) -> str:
-    name, switch_at = plan.request.refiner_checkpoint, plan.request.refiner_switch_at
-    return f"{name} refined nothing: the last step came before its turn at {switch_at:g}."

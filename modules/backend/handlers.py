@@ -20,10 +20,12 @@ from modules.params.results import ForwardRecording
 from modules.plan.jobs.extras import ExtrasPlan
 from modules.plan.jobs.merge import MergePlan
 from modules.plan.plan import Plan
+from modules.plan.preprocessing import ControlImage
 from modules.plan.work import (
     DescribeImage,
     EstimateDepth,
     LoadModel,
+    MakeControlImage,
     RecordForward,
     UnloadModels,
 )
@@ -56,6 +58,15 @@ def estimate_depth(models: LoadedModels, work: EstimateDepth, *_: object) -> Ima
     return depth.to_depth_map(depth.estimate(estimator, image), *work.size)
 
 
+def make_control_image(models: LoadedModels, work: MakeControlImage, *_: object) -> ControlImage:
+    """Return the control image of a picture.
+
+    Raises:
+        BadFile: a file of the preprocessor's network cannot be used.
+    """
+    return models.preprocessors.make(work.preprocessing, work.image.to_pil())
+
+
 def describe_image(models: LoadedModels, work: DescribeImage, *_: object) -> str:
     """Return what is in the image, in words.
 
@@ -83,6 +94,7 @@ HANDLERS: Mapping[type, Handler] = {
     LoadModel: load_model,
     UnloadModels: unload_models,
     EstimateDepth: estimate_depth,
+    MakeControlImage: make_control_image,
     DescribeImage: describe_image,
     RecordForward: record_forward,
     ExtrasPlan: run_extras,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from modules.backend.components import Precision
+from modules.backend.control.preprocess import Preprocessors
 from modules.backend.device import FP32, Device
 from modules.backend.faces.restorers import FaceRestorers
 from modules.backend.memory.policies import POLICIES, MemoryPolicy
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
+from modules.backend.openvino import graph
+from modules.backend.stages.pending_images import make_overlap
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import FileStamp
@@ -27,7 +30,9 @@ class LoadedModels:
 
     Attributes:
         upscalers: Enlarge finished images.
+        overlap: Lets the device decode beside sampling; None where it should not.
         face_restorers: Restore the faces in them.
+        preprocessors: Make control images.
     """
 
     def __init__(
@@ -35,7 +40,9 @@ class LoadedModels:
     ) -> None:
         self.device = device
         self.upscalers = Upscalers(device)
+        self.overlap = make_overlap(device.torch_device)
         self.face_restorers = FaceRestorers(device)
+        self.preprocessors = Preprocessors(device.torch_device)
         self._cache = ModelCache(
             device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
         )
@@ -68,7 +75,8 @@ class LoadedModels:
         """Return the precisions of a model on this device."""
         if model.precision == "Full":
             return (FP32,)
-        if model.precision == "Half" and self.device.half_precisions:
+        is_half = model.precision == "Half" or self._is_accelerated(model)
+        if is_half and self.device.half_precisions:
             return self.device.half_precisions
         if self.device.large_precisions in ((), self.device.precisions):
             return self.device.precisions
@@ -76,6 +84,11 @@ class LoadedModels:
         if stamp not in self._weight_counts:
             self._weight_counts[stamp] = count_weights(model).total
         return self.device.precisions_for(self._weight_counts[stamp])
+
+    def _is_accelerated(self, model: ModelSpec) -> bool:
+        """Return whether OpenVINO computes a model's UNet, which it does in 16 bits where the device can."""
+        is_on_cpu = self.device.torch_device.type == "cpu"
+        return model.accelerator == "OpenVINO" and is_on_cpu and graph.is_installed()
 
     def changed_files(self, model: ModelSpec) -> list[str]:
         """Return a sentence for each file of a loaded model that has changed on the disk."""
@@ -126,7 +139,12 @@ class LoadedModels:
         self._policy_indices[path] = POLICIES.index(policy)
         return f"{path.name} ran out of memory and runs again with '{policy.name}', which takes longer."
 
+    def forget_prompts(self) -> None:
+        """Forget the encoded prompts of earlier jobs."""
+        self._cache.prompts.clear()
+
     def clear(self) -> None:
-        """Unload every checkpoint and every upscaler."""
+        """Unload every checkpoint, every upscaler and the network of a preprocessor."""
         self.upscalers.clear()
+        self.preprocessors.clear()
         self._cache.clear()

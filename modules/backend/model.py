@@ -1,8 +1,10 @@
-"""A loaded checkpoint, with caches for encoded prompts and the last init image."""
+"""A loaded checkpoint, with a cache for the last init image."""
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 from modules.backend.components import Components
@@ -14,17 +16,22 @@ from modules.backend.conditioning.init_image import (
     encode_init_image,
 )
 from modules.backend.conditioning.micro_conditioning import make_time_ids
+from modules.backend.conditioning.prompt_cache import PromptCache
 from modules.backend.conditioning.text import Conditioning, PromptConditioning
+from modules.backend.control.control_networks import ControlNetworks
+from modules.backend.denoise.compiled_blocks import CompiledBlocks
 from modules.backend.loading.layers import circular_padding
 from modules.backend.memory.offload import execution_device
 from modules.backend.networks.hypernetworks import Hypernetworks
 from modules.backend.networks.lora_fold import FoldedLoras, OriginalsLost
+from modules.backend.openvino.network import OpenVinoUNet
 from modules.backend.pipelines.stable_diffusion import SamplerLoop, make_pipeline
 from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb
 from modules.backend.previews.previewer import Previewer, PreviewMethods
 from modules.images.resize import Stretch, stretch
 from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
+from modules.plan.networks.loras import LoraUse
 from modules.plan.networks.planned_networks import PlannedNetworks
 from modules.plan.plan import Plan
 from modules.plan.upscaling import PlannedUpscaler
@@ -35,12 +42,6 @@ from modules.prompt.sub_prompts import parse_negative_prompt, parse_prompt
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.model_sigmas import ModelSigmas
 
-_MAX_CACHED_PROMPTS = 32
-# Texts, chunkers, layers of the text encoders, and their LoRAs.
-_PromptKey = tuple[
-    tuple[ScheduledText, ...], tuple[Chunker, ...], tuple[int, ...], tuple[object, ...]
-]
-
 
 class LoadedModel:
     """A checkpoint's components on the device, and values derived from them once.
@@ -48,19 +49,36 @@ class LoadedModel:
     Args:
         components: Already on the device.
         tokenizer: Splits prompts for the text encoder.
+        prompts: Remembers encoded prompts, of other models too.
+        identity: Of the text encoders' weights, before any network changes them.
+        cache_folder: Keeps the graphs of UNets that are converted; None keeps none.
 
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
         hypernetworks: Those that were used last, to be applied to the UNet.
+        compiled: The blocks of the UNet, compiled when that is asked for.
+        openvino: Its UNet as OpenVINO computes it; nothing until it is asked for.
+        control_networks: The control models that ran beside it last.
     """
 
-    def __init__(self, components: Components, tokenizer: ClipTokenizer) -> None:
+    def __init__(
+        self,
+        components: Components,
+        tokenizer: ClipTokenizer,
+        prompts: PromptCache | None = None,
+        identity: Hashable = None,
+        cache_folder: Path | None = None,
+    ) -> None:
         self.components = components
         self.is_spoiled = False
         self._loras = FoldedLoras(components)
         self.hypernetworks = Hypernetworks()
+        self.compiled = CompiledBlocks()
+        self.openvino = OpenVinoUNet(components, cache_folder)
+        self.control_networks = ControlNetworks()
         self._tokenizer = tokenizer
-        self._conditionings: dict[_PromptKey, Conditioning] = {}
+        self._prompts = PromptCache() if prompts is None else prompts
+        self._identity = identity
         self._init_image: tuple[InitImageInputs, InitImage] | None = None
 
     @cached_property
@@ -87,6 +105,11 @@ class LoadedModel:
     def pipeline(self) -> SamplerLoop:
         """Return the diffusers pipeline of the components."""
         return make_pipeline(self.components)
+
+    @property
+    def loras(self) -> tuple[LoraUse, ...]:
+        """Return the LoRAs that are folded into its weights."""
+        return self._loras.uses
 
     def previewer(self, plan: Plan) -> Previewer | None:
         """Return what makes the previews of a pass; None where the options want none."""
@@ -122,7 +145,7 @@ class LoadedModel:
         words: EmbeddingWords = NO_EMBEDDINGS,
         vectors: AllVectors = MappingProxyType({}),
     ) -> PromptConditioning:
-        """Return the encoded prompts of a pass; the most recent ones are cached.
+        """Return the encoded prompts of a pass; the most recent ones are remembered.
 
         Args:
             prompt: As in the request, extra networks included.
@@ -171,17 +194,15 @@ class LoadedModel:
         vectors: AllVectors,
     ) -> Conditioning:
         loras = tuple((use.file.stamp, use.text_encoder, use.rank) for use in self._loras.uses)
-        key = (scheduled, chunkers, layers, loras)
-        conditioning = self._conditionings.pop(key, None)
+        key = (self._identity, scheduled, chunkers, layers, loras)
+        conditioning = self._prompts.find(key)
         if conditioning is None:
             texts = [item.text for item in scheduled]
             encoders = self.components.text_encoders
             hidden, pooled = text.encode_with_all(encoders, chunkers, texts, layers, vectors)
             until = tuple(item.until for item in scheduled)
             conditioning = Conditioning(hidden, until, pooled)
-        self._conditionings[key] = conditioning  # most recently used last
-        if len(self._conditionings) > _MAX_CACHED_PROMPTS:
-            del self._conditionings[next(iter(self._conditionings))]
+            self._prompts.keep(key, conditioning)
         return conditioning
 
     def encode_init_image(

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from modules.backend.components import Precision
+from modules.backend.conditioning.prompt_cache import PromptCache
 from modules.backend.loading import loader
 from modules.backend.loading.loader import CPU, LoadOptions
 from modules.backend.loading.weight_cache import WeightCache
@@ -27,6 +28,7 @@ from modules.backend.memory.policies import (
     measure,
 )
 from modules.backend.model import LoadedModel
+from modules.backend.tuning import lay_out
 from modules.core.errors import BadFile
 from modules.models.file_cache import read_prediction_type, write_prediction_type
 from modules.models.model_spec import ModelSpec
@@ -52,6 +54,12 @@ class _Key:
     lowest_policy: int
     stores_fp8: bool
 
+    @property
+    def of_text_encoders(self) -> tuple[object, ...]:
+        """Return what the weights of the text encoders depend on."""
+        files = self.stamp, self.config, self.config_modified_ns, self.text_encoders
+        return *files, self.use_ema, self.precision.text_encoder, self.stores_fp8
+
 
 class ModelCache:
     """Caches the most recently used checkpoints; evicts before a new one is read.
@@ -59,11 +67,12 @@ class ModelCache:
     Args:
         device: Of the components.
         tokenizer: Splits prompts.
-        cache_folder: Keeps probed prediction types, in predictions.json; None keeps none.
+        cache_folder: Keeps probed prediction types, in predictions.json, and converted UNets; None keeps none.
         free_bytes: Returns the free memory of the device; None for one that shares the computer's.
 
     Attributes:
         limit: How many checkpoints may stay loaded; applied whenever one is acquired.
+        prompts: Encoded prompts of all checkpoints, also of those that have left memory.
     """
 
     def __init__(
@@ -79,6 +88,7 @@ class ModelCache:
         self._tokenizer = tokenizer
         self._cache_folder = cache_folder
         self._weights_folder = None if cache_folder is None else cache_folder / WEIGHTS_FOLDER
+        self.prompts = PromptCache()
         self._models: dict[_Key, LoadedModel] = {}  # most recently used last
         self._policies: dict[_Key, MemoryPolicy] = {}
 
@@ -129,13 +139,17 @@ class ModelCache:
         components = loader.load_components(checkpoint.path, spec.config, precision, options)
         if spec.stores_fp8:
             store_in_fp8(components, precision)
+        for network in (components.unet, components.vae):
+            lay_out(network, self._device)
         policy.place(components, self._device)
         if prediction == "probe":
             prediction = components.prediction_type
             if self._cache_folder is not None:
                 write_prediction_type(self._cache_folder, checkpoint.stamp, prediction)
             key = _key(spec, prediction, precision, lowest_policy)
-        model = LoadedModel(components, self._tokenizer)
+        model = LoadedModel(
+            components, self._tokenizer, self.prompts, key.of_text_encoders, self._cache_folder
+        )
         self._models[key] = model
         self._policies[key] = policy
         seconds = time.perf_counter() - started_at
@@ -199,7 +213,8 @@ class ModelCache:
                         )
 
     def clear(self) -> None:
-        """Evict every checkpoint and return the memory to the system."""
+        """Evict every checkpoint and encoded prompt, and return the memory to the system."""
+        self.prompts.clear()
         self._evict_to(0)
 
     def _evict_to(self, count: int) -> None:

@@ -60,6 +60,7 @@ def find_noise_of_image(
     with (
         model.hypernetworks.apply(components.unet, plan.networks.hypernetworks),
         use_step_options(components, plan, batch.draws, None),
+        batch.acceleration.use(model, plan),
     ):
         found = find_noise(
             latents[:1],

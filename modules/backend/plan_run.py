@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 from modules.backend import generate
 from modules.backend.denoise.progress import BatchSkipped, raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.memory import estimate
 from modules.backend.memory.policies import MemoryPolicy
-from modules.core.errors import OutOfMemory
+from modules.backend.stages.decoding import decode_images
+from modules.backend.stages.pending_images import PendingImages
+from modules.core.errors import NotFinite, OutOfMemory
 from modules.params.events import (
     BatchStarted,
     CancelToken,
@@ -34,15 +39,49 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
         BadFile: the checkpoint cannot be loaded.
     """
     models.set_limit(plan.settings.sd_checkpoints_limit)
+    if not plan.settings.persistent_cond_cache:
+        models.forget_prompts()
     notes = (*plan.notes, *models.changed_files(plan.model), models.precision_note(plan.model))
     for note in filter(None, notes):
         sink(Note(note))
-    for batch_index in range(len(plan.batches)):
-        sink(BatchStarted(batch_index))
-        try:
-            _run_batch_in_memory(models, plan.for_batch(batch_index), batch_index, sink, cancel)
-        except BatchSkipped:
-            sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
+    with _delivered(PendingImages(models.overlap)) as pending:
+        sink = pending.delivering(sink)
+        for batch_index in range(len(plan.batches)):
+            sink(BatchStarted(batch_index))
+            run = _Run(models, sink, cancel, pending)
+            try:
+                _run_batch_in_memory(run, plan.for_batch(batch_index), batch_index)
+            except BatchSkipped:
+                sink(Note(f"Batch {batch_index + 1} of {len(plan.batches)} was skipped."))
+
+
+@contextmanager
+def _delivered(pending: PendingImages) -> Iterator[PendingImages]:
+    """Deliver all images at the end; those of earlier batches also where a later one fails or is interrupted."""
+    try:
+        yield pending
+    except BaseException:
+        with suppress(NotFinite, RuntimeError):  # what failed first is told
+            pending.deliver_all()
+        raise
+    pending.deliver_all()
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What the batches of a job share.
+
+    Args:
+        models: The device and its checkpoints.
+        sink: Receives events.
+        cancel: Interrupts the job.
+        pending: Images of earlier batches that are being decoded.
+    """
+
+    models: LoadedModels
+    sink: Sink
+    cancel: CancelToken
+    pending: PendingImages
 
 
 class _Images:
@@ -57,14 +96,13 @@ class _Images:
         self.has_any |= isinstance(event, Output) and event.kind in ("image", "recording")
 
 
-def _run_batch_in_memory(
-    models: LoadedModels, plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken
-) -> None:
+def _run_batch_in_memory(run: _Run, plan: Plan, batch_index: int) -> None:
     """Generate one batch, again with the next memory policy after each lack of memory, where the options allow it."""
+    models = run.models
     while True:
-        images = _Images(sink)
+        images = _Images(run.sink)
         try:
-            _run_batch(models, plan, batch_index, images, cancel)
+            _run_batch(replace(run, sink=images), plan, batch_index)
         except RuntimeError as error:
             if not estimate.is_out_of_memory(error):
                 raise
@@ -72,11 +110,12 @@ def _run_batch_in_memory(
         else:
             return
         # Outside the except block: a traceback would keep the tensors alive.
+        run.pending.deliver_all()
         lower = models.next_policy()
         note = models.lower_memory()
         if not note or images.has_any:
             raise _out_of_memory(models, plan, lower)
-        sink(Note(note))
+        run.sink(Note(note))
 
 
 def _out_of_memory(models: LoadedModels, plan: Plan, lower: MemoryPolicy | None) -> OutOfMemory:
@@ -84,24 +123,29 @@ def _out_of_memory(models: LoadedModels, plan: Plan, lower: MemoryPolicy | None)
     policy = f", or choose '{lower.name}' in the Models settings" if lower else ""
     return OutOfMemory(
         f"{models.device.label} has too little memory for a batch of {request.batch_size} at "
-        f"{request.width}x{request.height}.",
-        f"Use a smaller size or batch size{policy}.",
+        f"{request.width}x{request.height}{estimate.units_phrase(len(plan.control))}.",
+        f"Use {'fewer units, ' if plan.control else ''}a smaller size or batch size{policy}.",
     )
 
 
-def _run_batch(
-    models: LoadedModels, plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken
-) -> None:
+def _run_batch(run: _Run, plan: Plan, batch_index: int) -> None:
     """Generate one batch, again in the next higher precision after each overflow."""
+    models, sink, cancel = run.models, run.sink, run.cancel
     while True:
         sink(Phase(f"Loading {plan.checkpoint.name}"))
         models.acquire(plan.model)
         raise_if_interrupted(cancel)
         try:
-            generate.generate_batch(
-                models.acquire, models.upscalers, plan, batch_index, sink, cancel
+            sampled = generate.sample_batch(
+                models.acquire,
+                models.upscalers,
+                plan,
+                batch_index,
+                sink,
+                cancel,
+                models.preprocessors,
             )
-        # Not the VAE's overflow: it has no higher precision, and images may already be handed out.
+        # Not the VAE's overflow, which has no higher precision.
         except generate.UNetOverflow as error:
             precision = models.raise_precision(error.model)
             if precision is None:
@@ -109,6 +153,8 @@ def _run_batch(
                 raise
             note = f"{error.model.checkpoint.name} overflowed in half precision and runs again in {precision.unet}."
             logger.warning(note)
+            run.pending.deliver_all()  # before its model leaves
             sink(Note(note))
         else:
+            decode_images(sampled, run.pending)
             return

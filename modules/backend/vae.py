@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
@@ -9,6 +12,7 @@ from PIL import Image
 from torch import FloatTensor, Tensor
 
 from modules.backend.memory.offload import execution_device
+from modules.backend.memory.transfers import start_copy_to_host
 from modules.backend.memory.vae_tiles import run_in_tiles_if_needed
 from modules.core.errors import NotFinite
 
@@ -74,15 +78,42 @@ def denormalize(vae: AutoencoderKL, latents: Tensor) -> FloatTensor:
     return unscaled + shift if shift else unscaled
 
 
+@dataclass(frozen=True)
+class PendingImage:
+    """An image that a device decodes.
+
+    Args:
+        is_ready: Whether it has been decoded; never waits.
+        result: Returns it, RGB, once it has been decoded; raises NotFinite if the VAE produced NaN or infinity.
+    """
+
+    is_ready: Callable[[], bool]
+    result: Callable[[], Image.Image]
+
+
+def start_decoding(vae: AutoencoderKL, latents: Tensor) -> PendingImage:
+    """Begin to decode an image; see `decode_pixels`. Nothing waits for the device before the result is asked for."""
+    decoded = _decode(vae, latents)
+    is_finite = start_copy_to_host(torch.isfinite(decoded).all())
+    # A1111 truncates to 8 bits, it does not round.
+    rgb = (((decoded[0] + 1) / 2).clamp(0, 1) * 255).to(torch.uint8)
+    pixels = start_copy_to_host(rgb.permute(1, 2, 0).contiguous())
+
+    def result() -> Image.Image:
+        if not bool(is_finite.result()):
+            raise _not_finite()
+        return Image.fromarray(pixels.result().numpy())
+
+    return PendingImage(pixels.is_ready, result)
+
+
 def decode(vae: AutoencoderKL, latents: Tensor) -> Image.Image:
     """Return one decoded image, RGB; see `decode_pixels`.
 
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
-    # A1111 truncates to 8 bits, it does not round.
-    pixels = (((decode_pixels(vae, latents)[0] + 1) / 2).clamp(0, 1) * 255).to(torch.uint8)
-    return Image.fromarray(pixels.permute(1, 2, 0).cpu().numpy())
+    return start_decoding(vae, latents).result()
 
 
 def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
@@ -98,15 +129,23 @@ def decode_pixels(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     Raises:
         NotFinite: the VAE produced NaN or infinity.
     """
+    decoded = _decode(vae, latents)
+    if not bool(torch.isfinite(decoded).all()):
+        raise _not_finite()
+    return decoded
+
+
+def _decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     encoded = denormalize(vae, latents.to(execution_device(vae), vae.dtype))
     cell = 2 ** (len(vae.config["block_out_channels"]) - 1)
     size = latents.shape[3] * cell, latents.shape[2] * cell
-    decoded = run_in_tiles_if_needed(
+    return run_in_tiles_if_needed(
         vae, size, lambda: vae.decode(encoded, return_dict=False)[0]
     ).float()
-    if not bool(torch.isfinite(decoded).all()):
-        raise NotFinite(
-            "The VAE produced invalid numbers, so there is no picture to show.",
-            "Try another checkpoint.",
-        )
-    return decoded
+
+
+def _not_finite() -> NotFinite:
+    return NotFinite(
+        "The VAE produced invalid numbers, so there is no picture to show.",
+        "Try another checkpoint.",
+    )

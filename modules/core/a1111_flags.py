@@ -22,17 +22,19 @@ class IgnoredFlags:
 
 IGNORED_FLAGS = (
     IgnoredFlags(
-        "--xformers --force-enable-xformers --xformers-flash-attention --opt-split-attention "
-        "--opt-split-attention-invokeai --opt-split-attention-v1 --opt-sub-quad-attention "
-        "--opt-sdp-attention --opt-sdp-no-mem-attention --disable-opt-split-attention",
-        "PyTorch's own fast attention is always used",
+        "--opt-split-attention --opt-split-attention-invokeai --opt-split-attention-v1 "
+        "--opt-sub-quad-attention --opt-sdp-attention --disable-opt-split-attention",
+        "PyTorch's own fast attention is used where no other is asked for",
     ),
     IgnoredFlags(
         "--sub-quad-q-chunk-size --sub-quad-kv-chunk-size --sub-quad-chunk-threshold",
-        "PyTorch's own fast attention is always used",
+        "PyTorch's own fast attention is used where no other is asked for",
         takes_value=True,
     ),
-    IgnoredFlags("--reinstall-xformers", "xformers is not used"),
+    IgnoredFlags(
+        "--reinstall-xformers --force-enable-xformers --xformers-flash-attention",
+        "xformers is used with --xformers once it is installed with pip",
+    ),
     IgnoredFlags(
         "--no-half-vae --upcast-sampling --opt-channelslast",
         "precision is chosen for the device, and raised when a picture comes out broken",
@@ -40,9 +42,10 @@ IGNORED_FLAGS = (
     IgnoredFlags(
         "--disable-nan-check", "every picture is checked; the check takes hardly any time"
     ),
+    IgnoredFlags("--lowram", "memory is not tuned by a flag"),
     IgnoredFlags(
-        "--lowram --always-batch-cond-uncond",
-        "memory is not tuned by a flag",
+        "--always-batch-cond-uncond",
+        "prompt and negative prompt share a call wherever the memory has room",
     ),
     IgnoredFlags(
         "--disable-safe-unpickle --weights-only",

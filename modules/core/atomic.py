@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO
 
 SUFFIX = ".part"
-_PART_NAME = re.compile(r"\.(?:.+\.)?\d+-\d+\.part", re.DOTALL)
+_PART_NAME = re.compile(r"\.(?:.+\.)?(\d+)-\d+\.part", re.DOTALL)
+_OWN_TIMEOUT_S = 24 * 3600  # an earlier server had the same process id, as in a container
 
 
 class PartFile:
@@ -118,15 +119,21 @@ def remove_leftovers(path: Path) -> None:
 
 
 def remove_older_leftovers(folder: Path, before: float, *, recursive: bool = True) -> None:
-    """Remove the temporary files in a folder that killed processes left before a time, in seconds since the epoch."""
+    """Remove the temporary files in a folder that killed processes left before a time, in seconds since the epoch.
+
+    Those of this process stay for a day: it may be writing them, and the time of a file is the clock of its disk, which
+    can be behind that of the process.
+    """
+    own = str(os.getpid())
     for root, folders, names in os.walk(folder):
         if not recursive:
             folders.clear()
         for name in names:
-            if _PART_NAME.fullmatch(name):
+            if match := _PART_NAME.fullmatch(name):
                 path = Path(root, name)
+                limit = before - _OWN_TIMEOUT_S if match[1] == own else before
                 with contextlib.suppress(OSError):  # one that stays harms nothing
-                    if path.stat().st_mtime < before:
+                    if path.stat().st_mtime < limit:
                         path.unlink()
 
 

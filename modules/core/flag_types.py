@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
 
 # The values of the option `memory_policy` that flags ask for; the first flag that is given counts.
 MEMORY_POLICIES = {
     "lowvram": "UNet in blocks",
     "medvram": "Idle parts off the device",
     "medvram_sdxl": "Idle parts off the device for SDXL",
+}
+# Likewise those of `cross_attention_optimization`.
+ATTENTIONS = {"xformers": "xformers", "opt_sdp_no_mem_attention": "sdp-no-mem"}
+OPTION_FLAGS = {"memory_policy": MEMORY_POLICIES, "cross_attention_optimization": ATTENTIONS}
+# The values of the option `accelerator` by those of the flag.
+ACCELERATORS = {"openvino": "OpenVINO"}
+# Settings that a flag overrides for one run: name of the setting and field of the flag.
+SETTING_FLAGS = {
+    "sd_model_checkpoint": "ckpt",
+    "sd_checkpoints_limit": "sd_checkpoints_limit",
+    "converted_weights_gb": "converted_weights_gb",
 }
 MAX_LOADED_CHECKPOINTS = 10
 
@@ -69,3 +86,17 @@ def subpath(text: str) -> str:
     if not re.fullmatch(r"[\w.~-]+(/[\w.~-]+)*", path, re.ASCII):
         raise argparse.ArgumentTypeError(f"'{text}' is not a path; write it like sd or tools/sd")
     return path
+
+
+def chosen_options(flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that flags set or choose a value of, where one of their flags is given. Any: values of all types."""
+    values: dict[str, Any] = {name: flags[flag] for name, flag in SETTING_FLAGS.items()}
+    values["accelerator"] = ACCELERATORS.get(flags["accelerator"] or "")
+    values |= {
+        option: next((value for flag, value in choices.items() if flags[flag]), "")
+        for option, choices in OPTION_FLAGS.items()
+    }
+    if flags["xformers"] and find_spec("xformers") is None:
+        logger.warning("--xformers has no effect: the package xformers is not installed.")
+        values["cross_attention_optimization"] = ""
+    return {name: value for name, value in values.items() if value not in (None, "")}

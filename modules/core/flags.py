@@ -17,12 +17,6 @@ from modules.core.flag import Flag, flag, folder_flag
 from modules.core.text import escape
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-# Settings that a flag overrides for one run: name of the setting and field of the flag.
-SETTING_FLAGS = {
-    "sd_model_checkpoint": "ckpt",
-    "sd_checkpoints_limit": "sd_checkpoints_limit",
-    "converted_weights_gb": "converted_weights_gb",
-}
 GROUPS = ("Server", "Folders", "Models", "Extensions", "Page", "Setting up")
 
 
@@ -102,6 +96,7 @@ class Flags:
     swinir_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
     scunet_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
     dat_models_path: Path | None = folder_flag("likewise")  # noqa: RUF009
+    controlnet_dir: Path | None = folder_flag("an additional folder with ControlNet models")  # noqa: RUF009
     gradio_allowed_path: tuple[Path, ...] = flag(
         (),
         "Folders",
@@ -127,9 +122,9 @@ class Flags:
     converted_weights_gb: float | None = flag(
         None,
         "Models",
-        "disk space for weights that a processor has converted; 0 keeps none",
+        "disk space for converted weights; 0 keeps none",
         type=flag_types.gigabytes,
-        metavar="NUMBER",
+        metavar="GB",
     )
     device_id: int | None = flag(
         None, "Models", "number of the GPU to use", type=flag_types.gpu_index, metavar="NUMBER"
@@ -144,10 +139,20 @@ class Flags:
         "full is the same as --no-half; the others let the device decide",
         choices=("full", "half", "autocast"),
     )
-
+    accelerator: Literal["openvino"] | None = flag(
+        None,
+        "Models",
+        "install OpenVINO if need be, and let it compute instead of PyTorch",
+        type=str.lower,
+        choices=tuple(flag_types.ACCELERATORS),
+    )
     medvram: bool = flag(False, "Models", "keep idle parts of a model off the GPU")
     medvram_sdxl: bool = flag(False, "Models", "the same, for SDXL alone")
     lowvram: bool = flag(False, "Models", "and move the UNet to the GPU block by block: slow")
+    xformers: bool = flag(False, "Models", "compute attention with xformers, if it is installed")
+    opt_sdp_no_mem_attention: bool = flag(
+        False, "Models", "compute attention without PyTorch's memory-efficient kernel"
+    )
     no_downloads: bool = flag(
         False, "Models", "let nobody download models by the page, such as on a shared server"
     )
@@ -240,10 +245,7 @@ class Flags:
 
     def setting_overrides(self) -> dict[str, Any]:
         """Return the settings that the command line overrides for this run, by name."""
-        values = {name: getattr(self, flag) for name, flag in SETTING_FLAGS.items()}
-        policies = flag_types.MEMORY_POLICIES.items()
-        values["memory_policy"] = next((name for flag, name in policies if getattr(self, flag)), "")
-        return {name: value for name, value in values.items() if value not in (None, "")}
+        return flag_types.chosen_options(vars(self))
 
     def credentials(self) -> tuple[Credential, ...]:
         """Return the logins of `--gradio-auth` and of the file of `--gradio-auth-path`.

@@ -31,6 +31,7 @@ class Paths:
         hypernetwork_dir: Likewise of hypernetworks (`--hypernetwork-dir`).
         lora_dir: An additional folder with LoRA files (`--lora-dir`).
         upscaler_dirs: Additional folders with upscalers (`--esrgan-models-path` and its like).
+        controlnet_dir: An additional folder with control models (`--controlnet-dir`).
     """
 
     root: Path
@@ -41,6 +42,7 @@ class Paths:
     hypernetwork_dir: Path | None = None
     lora_dir: Path | None = None
     upscaler_dirs: tuple[Path, ...] = ()
+    controlnet_dir: Path | None = None
 
     @property
     def configs(self) -> Path:
@@ -99,6 +101,16 @@ class Paths:
         """Folders scanned for small decoders that make previews, as in A1111 and ComfyUI; the shipped one last."""
         folders = self.model_folders("VAE-approx", "vae_approx")
         shipped = self.root / "models" / "VAE-approx"
+        return folders if shipped in folders else (*folders, shipped)
+
+    @property
+    def control_folders(self) -> tuple[Path, ...]:
+        """Folders scanned for control models, as in A1111's extension; the shipped one last."""
+        folders = self.model_folders("ControlNet")
+        if self.controlnet_dir is not None:
+            folders = (self.controlnet_dir, *folders)
+        folders = (*folders, self.extensions / "sd-webui-controlnet" / "models")
+        shipped = self.root / "models" / "ControlNet"
         return folders if shipped in folders else (*folders, shipped)
 
     @property

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import partial
 
 from modules.engine.registries import Registries
+from modules.images.preprocessors.table import list_preprocessors
 from modules.models.index import ModelIndex
 from modules.models.kinds import HYPERNETWORK, VAE
 from modules.models.merging.recipes import RECIPES
 from modules.models.networks.network_kinds import LORA
 from modules.models.upscaler_list import UpscalerList
 from modules.models.vaes import NO_VAE, vae_names
+from modules.params.attentions import list_attentions
+from modules.params.requests.control_unit import NO_MODEL
 from modules.prompt.styles import Styles
 
 
@@ -38,9 +41,15 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
     "samplers": lambda sources: sources.registries.samplers.names(),
     "schedules": lambda sources: sources.registries.schedules.names(),
     "checkpoints": lambda sources: [c.title for c in sources.models.checkpoints()],
+    "attentions": lambda _: list_attentions(),
     "vaes": lambda sources: vae_names(sources.models),
     "loras": partial(_network_names, LORA),
     "hypernetworks": partial(_network_names, HYPERNETWORK),
+    "preprocessors": lambda _: [row.name for row in list_preprocessors() if not row.unavailable],
+    "control models": lambda sources: [
+        NO_MODEL,
+        *(model.title for model in sources.models.control.models()),
+    ],
     "merge recipes": lambda _: RECIPES.names(),
     "merge vaes": lambda sources: [NO_VAE, *(file.name for file in sources.models.files(VAE))],
     "styles": lambda sources: sources.styles.names(),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -128,6 +129,7 @@ class Engine:
 
     def start(self) -> None:
         """Read the settings, list the checkpoints, open the device and load the active checkpoint."""
+        started_at = time.time()
         self.settings = self._settings_file.read().replace(**self.flag_settings)
         self.models.refresh()
         self.models.start_hashing()
@@ -135,14 +137,15 @@ class Engine:
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         if self.groups.restore() and self.settings.queue_after_restart == "paused":
             self.queue.pause()
-        threading.Thread(target=self._remove_leftovers, name="tidy", daemon=True).start()
+        tidy = partial(self._remove_leftovers, started_at)
+        threading.Thread(target=tidy, name="tidy", daemon=True).start()
         self._loader.on_device_opening()
         self.executor.start(self._on_device_ready)
 
-    def _remove_leftovers(self, others_timeout_s: float = 3600) -> None:
+    def _remove_leftovers(self, started_at: float, others_timeout_s: float = 3600) -> None:
         """Remove the unfinished files of killed servers; those of another server on this data folder only when old."""
         is_alone = self.queue.store.is_durable()
-        before = time.time() - (0 if is_alone else others_timeout_s)
+        before = started_at - (0 if is_alone else others_timeout_s)
         remove_older_leftovers(self.paths.data, before, recursive=False)
         for folder in (*self.paths.written_folders, self.image_saver.fallback_dir):
             remove_older_leftovers(folder, before)

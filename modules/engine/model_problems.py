@@ -60,7 +60,10 @@ class ModelProblems:
             return str(error)
         except DAMAGE as error:
             return f"'{file.file_name}' cannot be read: {error}."
-        if found is None or found.name == kind.name:  # the kinds do not know every architecture
+        if found is None or kind.name in (
+            found.name,
+            found.listed_as,
+        ):  # the kinds do not know every architecture
             problem = find_error(detect_architecture(header)) if kind.name == UPSCALER else ""
             return f"'{file.file_name}' {problem}" if problem else ""
         article = "an" if kind.noun[0] in "aeio" else "a"

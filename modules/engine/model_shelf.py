@@ -162,6 +162,7 @@ class ModelShelf:
         """
         row = self._find_movable(row_id)
         kind = self._models.detect(read_header(row.file.path)).kind
+        kind = kind and self._models.home_of(kind)
         if kind is None or not self._models.folders(kind.name):
             what = kind.noun if kind else "model of an unknown kind"
             raise UserError(f"'{row.file.name}' is a {what}, and there is no folder for those.")

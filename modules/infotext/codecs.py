@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from modules.infotext import control_units
+
 _SIZE = re.compile(r"(\d{1,6})\s?[xX\xd7*]\s?(\d{1,6})")
 _USE_SAME = (
     "Use same checkpoint",
@@ -178,6 +180,13 @@ CODECS: tuple[Codec, ...] = (
         _write_hires,
         _read_hires,
         HIRES_MARKERS,
+    ),
+    Codec(
+        "ControlNet",
+        ("control_units",),
+        control_units.KEYS,
+        control_units.write_units,
+        control_units.read_units,
     ),
 )
 

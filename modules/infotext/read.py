@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modules.core.errors import NotFound, UserError, WebUIError
 from modules.core.registry import Registry, did_you_mean
 from modules.infotext.codecs import CODECS, Codec, Pairs, codecs_for, has_hires
+from modules.infotext.control_lookup import find_control_models
 from modules.infotext.foreign.a1111_history import Version, parse_version
 from modules.infotext.foreign.dialects import (
     DIALECTS,
@@ -47,6 +48,7 @@ from modules.sampling.schedules import Schedule
 # From this version on A1111 writes the key "VAE" whenever one is loaded.
 _WRITES_VAE_SINCE: Version = (1, 6, 0, 0)
 _PROMPTS = ("prompt", "hr_prompt")  # those in which extra networks count
+UNITS = "control_units"
 _INPAINT_MARKERS = ("Mask blur", "Mask mode", "Inpaint area")
 
 
@@ -170,7 +172,7 @@ def interpret_infotext(
         _read_settings(state)
     missing, differences = _read_model_files(state, infotext, dialect)
     networks = _read_networks(state)
-    missing += networks.missing
+    missing += [*networks.missing, *_read_control_models(state)]
     differences += networks.differences
     # Where the pairs were found whole, what else is in a prompt belongs to it.
     remaining = [] if "Steps" in converted.pairs else describe_remaining_keys(converted)
@@ -281,6 +283,15 @@ def _read_networks(state: _State) -> NetworkMatches:
     found = find_networks(prompts, state.pairs, state.context.models)
     state.values.update(found.prompts)
     return found
+
+
+def _read_control_models(state: _State) -> Sequence[str]:
+    """Name the control models as their files are named here, and return what is missing."""
+    found = find_control_models(state.values.get(UNITS, ()), state.context.models)
+    if UNITS in state.values:
+        state.values[UNITS] = found.units
+    state.warnings.extend(found.remarks)
+    return found.missing
 
 
 def _used_built_in_vae(infotext: Infotext, dialect: Dialect) -> bool:

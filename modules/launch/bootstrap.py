@@ -71,6 +71,8 @@ def _prepare(environment: PythonEnvironment, flags: Flags, root: Path) -> None:
     setup = Setup(root, environment, flags, os.environ)
     if not setup.is_current():
         setup.run()
+    if flags.accelerator:
+        setup.install_openvino()
     if flags.run_tests is not None:
         setup.install_for_tests()
 

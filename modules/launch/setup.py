@@ -11,7 +11,13 @@ from modules.core.flags import Flags
 from modules.launch import hardware, install_state, smoke, venv, wheels
 from modules.launch.console import echo
 from modules.launch.environment import split_variable
-from modules.launch.install import Installer, custom_index_build, install_variables
+from modules.launch.install import (
+    LOCK_ARGS,
+    TIMEOUT_ARGS,
+    Installer,
+    custom_index_build,
+    install_variables,
+)
 from modules.launch.install_state import InstallState
 from modules.launch.venv import EnvironmentInfo, PythonEnvironment
 from modules.launch.wheels import BuildChoice
@@ -98,16 +104,38 @@ class Setup:
         return state
 
     def install_for_tests(self) -> None:
-        """Install the test tools and the reference code of tests/reference, unless they are there.
+        """Install the test tools, OpenVINO and the reference code of tests/reference, unless they are there.
 
         Raises:
-            UserError: the test tools could not be installed. Without the reference code its tests are skipped.
+            UserError: the test tools could not be installed. Without the others their tests are skipped.
         """
         if self.flags.skip_install:
             return
         python = self._inspect_environment().python
         self._install_test_tools(python)
+        self.install_openvino("Its tests are skipped")
         self._install_reference(python)
+
+    def install_openvino(self, without: str = "PyTorch computes instead") -> None:
+        """Install OpenVINO, unless it is there.
+
+        Args:
+            without: What happens if it cannot be installed.
+        """
+        if self.flags.skip_install:
+            return
+        folder, packages = self.environment.folder, self.root / "requirements-openvino.txt"
+        python = self._inspect_environment().python
+        state = InstallState(install_state.fingerprint([packages]), python)
+        name = install_state.OPENVINO_STATE_FILENAME
+        if install_state.read_install_state(folder, name) == state:
+            return
+        echo("Installing OpenVINO")
+        install_state.remove_install_state(folder, name)
+        if self._installer.pip_install(*TIMEOUT_ARGS, *LOCK_ARGS, str(packages)):
+            self._write_state(state, folder, name)
+        else:
+            echo(f"Note: OpenVINO could not be installed, see the lines above. {without}.")
 
     def _install_test_tools(self, python: str) -> None:
         folder, lock = self.environment.folder, self.root / "requirements-dev.lock"

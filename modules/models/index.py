@@ -12,6 +12,7 @@ from modules.core.errors import BadFile, NotFound, UserError, WebUIError
 from modules.core.paths import Paths
 from modules.core.registry import Registry, did_you_mean
 from modules.models.checkpoint import Checkpoint, fold_name, match_checkpoint
+from modules.models.control.control_index import ControlIndex
 from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import HeaderFacts, HeaderFactsCache, tables_digest
 from modules.models.files.header import Header, read_header
@@ -57,6 +58,7 @@ class ModelIndex:
     Attributes:
         networks: The files that a tag in a prompt can name.
         embeddings: The embeddings that a prompt can name.
+        control: The control models that a unit can name.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class ModelIndex:
         )
         self.networks = NetworkIndex(self.files, self.refresh, self.detect, cache_folder)
         self.embeddings = EmbeddingList(self)
+        self.control = ControlIndex(self.files, self.refresh, self.folders, cache_folder)
 
     @classmethod
     def from_paths(
@@ -158,6 +161,10 @@ class ModelIndex:
     def folders(self, kind: str) -> Sequence[Path]:
         """Return the folders of a kind."""
         return self._folders.get(self.kinds.get(kind).name, ())
+
+    def home_of(self, kind: ModelKind) -> ModelKind:
+        """Return the kind whose folders hold files of a kind: itself, or another one."""
+        return self.kinds.get(kind.listed_as) if kind.listed_as else kind
 
     def find(self, kind: str, name: str) -> ModelFile:
         """Return the file of a kind by its name, with or without its folder, ignoring case.

@@ -21,9 +21,11 @@ from modules.models.ldm.keys import (
 from modules.models.upscaling.architectures import ARCHITECTURES
 
 CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
+CONTROLNET, CLIP_VISION = "ControlNet", "CLIP vision encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 UPSCALER = "Upscaler"
 PREVIEW_DECODER = "Preview decoder"
+ANNOTATOR = "Annotator"
 FACE_RESTORER = "Face restorer"
 _UNET_NAMES = (
     UNET_PREFIX + "*",
@@ -52,6 +54,7 @@ class ModelKind:
         found_by_stem: Whether a name without its suffix finds a file.
         precedes: Names of kinds that a file is only of when it is not of this one; where no row names another,
             the first one in the table decides.
+        listed_as: Name of another kind whose folders hold such files, too, and whose list shows them.
     """
 
     name: str
@@ -65,6 +68,7 @@ class ModelKind:
     found_by_stem: bool = True
     precedes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    listed_as: str = ""
 
 
 class Detection(NamedTuple):
@@ -123,16 +127,17 @@ def _of_architectures() -> Iterator[KeyCondition]:
 # In the order of detection: a ControlNet or a LoRA may contain a whole checkpoint's names, a checkpoint those of a VAE.
 KINDS: tuple[ModelKind, ...] = (
     ModelKind(
+        CONTROLNET,
         "ControlNet",
-        "ControlNet",
-        lambda paths: paths.model_folders("ControlNet"),
-        (".safetensors", ".pth", ".pt", ".ckpt"),
+        lambda paths: paths.control_folders,
+        (".safetensors", ".pth", ".pt", ".ckpt", ".bin"),
         (
             KeyCondition(has=("control_model.*",)),
             KeyCondition(has=("controlnet_cond_embedding.*",)),
             KeyCondition(has=("input_hint_block.*",)),
+            KeyCondition(has=("lllite_unet*",)),
         ),
-        misplaced="is a ControlNet, not {expected}. ControlNet is not supported in this version.",
+        misplaced="is a ControlNet, not {expected}. It belongs in models/ControlNet.",
     ),
     ModelKind(
         "LoRA",
@@ -247,6 +252,13 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced="is a hypernetwork, not {expected}. It belongs in models/hypernetworks.",
     ),
     ModelKind(
+        ANNOTATOR,
+        "annotator",
+        lambda paths: paths.model_folders("ControlNet/annotators", "ControlNetPreprocessor"),
+        (".pth", ".pt", ".safetensors", ".tflite"),
+        # No conditions: an annotator is found by its file's name (`models/annotators`).
+    ),
+    ModelKind(
         "Diffusers UNet",
         "UNet",
         lambda _: (),
@@ -263,7 +275,8 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("ip_adapter.*",)),
             KeyCondition(has=("*.to_k_ip.weight",)),
         ),
-        misplaced=f"is an IP-Adapter, not {{expected}}. {_UNSUPPORTED}",
+        misplaced="is an IP-Adapter, not {expected}. It belongs in models/ControlNet.",
+        listed_as=CONTROLNET,
     ),
     ModelKind(
         "T2I-Adapter",
@@ -275,7 +288,8 @@ KINDS: tuple[ModelKind, ...] = (
             KeyCondition(has=("body.0.in_conv.weight",)),
             KeyCondition(has=("adapter.body.0.*",)),
         ),
-        misplaced=f"is a T2I-Adapter, not {{expected}}. {_UNSUPPORTED}",
+        misplaced="is a T2I-Adapter, not {expected}. It belongs in models/ControlNet.",
+        listed_as=CONTROLNET,
     ),
     ModelKind(
         "AnimateDiff motion module",
@@ -305,14 +319,14 @@ KINDS: tuple[ModelKind, ...] = (
         misplaced="is a TAESD, a small decoder for previews, not {expected}. It belongs in models/VAE-approx.",
     ),
     ModelKind(
+        CLIP_VISION,
         "CLIP vision encoder",
-        "CLIP vision encoder",
-        lambda _: (),
-        (),
+        lambda paths: paths.model_folders("clip_vision"),
+        (".safetensors", ".bin", ".pth", ".pt"),
         (
             KeyCondition(has=("vision_model.embeddings.class_embedding",)),
             KeyCondition(has=("visual.class_embedding",)),
         ),
-        misplaced=f"is a CLIP vision encoder, not {{expected}}. {_UNSUPPORTED}",
+        misplaced="is a CLIP vision encoder, not {expected}. It belongs in models/clip_vision.",
     ),
 )

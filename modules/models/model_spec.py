@@ -18,7 +18,7 @@ from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import choose_vae
 from modules.params.settings import Settings
-from modules.params.settings.memory import MemoryPolicyName, PrecisionName
+from modules.params.settings.memory import AcceleratorName, MemoryPolicyName, PrecisionName
 
 DEFAULT_LATENT_SIZE = 64
 _SMALLEST_BUCKET = 0.9  # of the native area: 512 x 1856
@@ -40,6 +40,7 @@ class ModelSpec:
         stores_fp8: Whether weights are stored in 8 bits.
         precision: "Automatic" for the device's choice, or whether it computes in 32 or 16 bits.
         weight_cache_bytes: How much of the disk converted weights may take.
+        accelerator: What computes the UNet.
     """
 
     checkpoint: Checkpoint
@@ -53,6 +54,7 @@ class ModelSpec:
     stores_fp8: bool = False
     precision: PrecisionName = "Automatic"
     weight_cache_bytes: int = 0
+    accelerator: AcceleratorName = "PyTorch"
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -98,6 +100,7 @@ def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settin
         stores_fp8=settings.stores_fp8(is_sdxl=family.is_sdxl),
         precision=settings.precision,
         weight_cache_bytes=int(settings.converted_weights_gb * 1e9),
+        accelerator=settings.accelerator,
     )
 
 

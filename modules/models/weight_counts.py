@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 from modules.models.files.header import TensorInfo, read_header
 from modules.models.ldm.keys import UNET_INPUT_KEY, UNET_PREFIX, VAE_PREFIX
@@ -59,6 +60,16 @@ def count_weights(spec: ModelSpec) -> WeightCounts:
         text_encoders=text_encoders,
         unet_width=first.shape[0] if first is not None else 0,
     )
+
+
+def count_file_weights(path: Path) -> int:
+    """Return the number of all weights in a file.
+
+    Raises:
+        NotFound: it is gone.
+        BadFile: it cannot be read.
+    """
+    return _count(read_header(path).tensors)
 
 
 def _count_unet_blocks(tensors: Mapping[str, TensorInfo]) -> Counter[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 # Previews are made only while a client has asked for the job recently.
 _WATCH_TIMEOUT_S = 3.0
 
-OutputKind = Literal["image", "unfinished image", "depth map", "recording"]
+OutputKind = Literal["image", "unfinished image", "depth map", "control map", "recording"]
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,13 @@ class Output:
     Args:
         kind: "image" is one of the job's images, "unfinished image" what there is of one when the run is stopped before
             its first image, "depth map" that used by depth2img (white for near; not one of the
-            job's images), "recording" the Recording of each pass of the first image, if `Plan.record` is set.
+            job's images), "control map" what a ControlNet unit's model has seen, "recording" the Recording of each pass of the first image, if `Plan.record` is set.
         data: The image, the depth map, or the Recording.
-        index: Of an image, over all batches.
+        index: Of an image, over all batches; of a control map, that of the unit.
         is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.
         precision: Of an image: the dtype that the UNet computed in, such as "bf16"; "" where the infotext needs no word
             of it.
+        accelerator: Of an image: what computed the UNet instead of PyTorch, such as "OpenVINO".
     """
 
     kind: OutputKind
@@ -84,6 +85,7 @@ class Output:
     index: int = 0
     is_unrefined: bool = False
     precision: str = ""
+    accelerator: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from modules.params.image import is_image_field
-from modules.params.param import Param
+from modules.params.param import Param, params_of, unit_model
 
 # JavaScript holds whole numbers exactly only up to this one; beyond it a browser needs them as text.
 MAX_JAVASCRIPT_INTEGER = 2**53 - 1
@@ -19,10 +19,11 @@ def field_schema(param: Param, field: FieldInfo) -> dict[str, Any]:
     Returns:
         `label`, `help`, `default` and `kind`, a maker of assets/generation/fields.js; as far as they are declared the
         slider's `min`, `max` and `step`, the valid values `least`, `most` and `multiple`, the name of the engine's `list`
-        of choices or the `choices` themselves (label and value), the `lines` of a text, and
-        `from_file` where it may come from a file.
+        of choices or the `choices` themselves (label and value), the `lines` of a text,
+        `from_file` where it may come from a file, and the `fields` of each unit of a list of them.
     """
     low, high, step = param.slider or (param.ge, param.le, None)
+    unit = unit_model(field)
     schema: dict[str, Any] = {
         "label": param.label,
         "help": param.help,
@@ -38,6 +39,11 @@ def field_schema(param: Param, field: FieldInfo) -> dict[str, Any]:
         "choices": _choices(param, field),
         "lines": param.lines,
         "from_file": param.from_file or None,
+        "fields": unit
+        and {
+            name: field_schema(row, unit.model_fields[name]) | {"section": row.section}
+            for name, row in params_of(unit).items()
+        },
     }
     return {name: value for name, value in schema.items() if value not in (None, ())}
 
@@ -46,6 +52,8 @@ def _kind(param: Param, field: FieldInfo) -> str:
     default = field.default
     if is_image_field(field):
         return "image"
+    if unit_model(field) is not None:
+        return "units"
     if param.choices is not None or _literals(field):
         return "choices" if isinstance(default, tuple) else "choice"
     if param.labels:

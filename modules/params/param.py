@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
 
@@ -122,6 +123,14 @@ def params_of(model: type[BaseModel]) -> Mapping[str, Param]:
         for item in field.metadata
         if isinstance(item, Param)
     }
+
+
+def unit_model(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the class of the units of a field that is a list of them, such as ControlNet's; None for any other field."""
+    arguments = get_args(field.annotation)
+    is_list = isinstance(field.default, tuple) and bool(arguments)
+    is_model = is_list and isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel)
+    return arguments[0] if is_model else None
 
 
 def round_multiples(

@@ -32,7 +32,13 @@ _SAMPLER_FAMILY_OPTIONS = (
 ALWAYS_EFFECTIVE = frozenset(
     {
         *("randn_source", "sd_noise_schedule", "tiling", "use_downcasted_alpha_bar"),
-        *("precision", "deep_cache_interval", "hypertile_enable_unet", "hypertile_enable_vae"),
+        *(
+            "precision",
+            "accelerator",
+            "deep_cache_interval",
+            "hypertile_enable_unet",
+            "hypertile_enable_vae",
+        ),
     }
 )
 _HYPERTILE_UNET_OPTIONS = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing_extensions import Self
 
 from modules.images.filename import Destination
+from modules.params.image import ImageField
 from modules.params.requests.job_request import JobRequest
 from modules.params.settings import Settings
 from modules.plan.work import Work
@@ -77,3 +78,7 @@ class JobPlan(Work[None]):
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
         return replace(self, request=self.request.without_images())
+
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with the input images of its request, by field, to run."""
+        return replace(self, request=self.request.with_images(images))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from typing_extensions import Self
 from modules.models.checkpoint import Checkpoint
 from modules.models.model_spec import ModelSpec
 from modules.models.scan import ModelFile
+from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks.planned_networks import NO_NETWORKS, PlannedNetworks
 from modules.plan.step_extensions import StepExtensionRow
+from modules.plan.units.planned_unit import PlannedUnit
 from modules.plan.upscaling import PlannedUpscaler
 from modules.prompt.schedule import StepTimeline
 from modules.sampling.samplers import Sampler
@@ -92,6 +95,7 @@ class Plan(JobPlan):
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
         step_extensions: What extensions add to the steps of this pass.
         preview_files: Files of small decoders, of which one may fit the checkpoint's VAE.
+        control: The ControlNet units of this pass.
     """
 
     request: GenerationRequest
@@ -109,6 +113,7 @@ class Plan(JobPlan):
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
     preview_files: tuple[ModelFile, ...] = ()
+    control: tuple[PlannedUnit, ...] = ()
     drawn: tuple[Plan, ...] = ()
     templates: tuple[tuple[str, str], ...] = ()
 
@@ -173,7 +178,8 @@ class Plan(JobPlan):
     def model_paths(self) -> tuple[Path, ...]:
         """Return the files of the checkpoints and networks of all passes."""
         later = [item.plan for item in (self.refiner, self.hires) if item is not None]
-        own = *self.model.paths, *self.networks.paths
+        control = (path for unit in self.control for path in unit.paths)
+        own = *self.model.paths, *self.networks.paths, *control
         return *own, *(path for plan in (*later, *self.drawn) for path in plan.model_paths)
 
     def image_seed(self, index: int) -> int:
@@ -212,8 +218,30 @@ class Plan(JobPlan):
 
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
-        drawn = tuple(plan.without_images() for plan in self.drawn)
-        return replace(self, request=self.request.without_images(), drawn=drawn)
+        return self.with_requests(lambda request: request.without_images())
+
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with the input images of its request, by field, to run."""
+        return self.with_requests(lambda request: request.with_images(images))
+
+    def with_requests(self, change: Callable[[GenerationRequest], GenerationRequest]) -> Self:
+        """Return a copy with the requests of all passes changed, and its units as those then have them."""
+        request = change(self.request)
+        hires, refiner = self.hires, self.refiner
+        if hires is not None:
+            hires = replace(hires, plan=hires.plan.with_requests(change))
+        if refiner is not None:
+            refiner = replace(refiner, plan=refiner.plan.with_requests(change))
+        return replace(
+            self,
+            request=request,
+            drawn=tuple(plan.with_requests(change) for plan in self.drawn),
+            hires=hires,
+            refiner=refiner,
+            control=tuple(
+                replace(one, unit=request.control_units[one.index]) for one in self.control
+            ),
+        )
 
     @property
     def schedule_label(self) -> str:

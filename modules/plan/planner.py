@@ -27,6 +27,7 @@ from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
 from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.control import plan_control
 from modules.plan.drawn_prompts import plan_drawn_prompts, read_templates
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
 from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
@@ -180,7 +181,8 @@ def make_plan(
     if isinstance(plan.request, Txt2ImgRequest) and plan.request.enable_hr:
         plan = _with_hires_pass(plan, plan.request, models, tables)
     plan = replace(plan, image_upscaler=_plan_image_upscaler(plan, models, tables))
-    return _with_step_extensions(_with_settings(with_refiner(plan, models), settings), tables)
+    plan = plan_control(with_refiner(plan, models), models)
+    return _with_step_extensions(_with_settings(plan, settings), tables)
 
 
 def _resolve_token_merging(request: GenerationRequest, settings: Settings) -> Settings:

@@ -14,6 +14,7 @@ from PIL import Image
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
+from modules.plan.preprocessing import ControlImage, Preprocessing
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -53,6 +54,19 @@ class EstimateDepth(Work[Image.Image]):
     model: ModelSpec
     image: ImageField
     size: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MakeControlImage(Work[ControlImage]):
+    """Make the control image of a picture.
+
+    Args:
+        preprocessing: How.
+        image: The picture.
+    """
+
+    preprocessing: Preprocessing
+    image: ImageField
 
 
 @dataclass(frozen=True)

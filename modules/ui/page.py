@@ -15,6 +15,7 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.registries import Tab
 from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.forms.control_schema import control_schema
 from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema, script_schemas
@@ -113,6 +114,7 @@ def page_files(engine: Engine) -> dict[str, bytes]:
         "tabs": tabs,
         "forms": forms,
         **{layout.prefix: _form_schema(engine, layout) for layout in (PROCESS, MERGER)},
+        "control": control_schema(),
         "scripts": {
             task: script_schemas(engine.registries.scripts, task) for task in sorted(tasks)
         },

@@ -5,26 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from modules.api.routes import add_routes
 from modules.engine.engine import Engine
+from tests.api.late_client import LateClient, Routes
+
+
+@pytest.fixture(scope="session")
+def known_routes() -> Routes:
+    """What each router answers, as far as it is known."""
+    return {}
 
 
 @pytest.fixture
-def api_client(engine: Engine) -> Iterator[TestClient]:
-    """A client of the API alone: the page's routes take most of the time to add."""
-    app = FastAPI(docs_url=None)
-    add_routes(app, engine, with_page=False)
-    with TestClient(app) as client:
+def api_client(engine: Engine, known_routes: Routes) -> Iterator[TestClient]:
+    """A client of the API alone."""
+    with LateClient(engine, known_routes, with_page=False) as client:
         yield client
 
 
 @pytest.fixture
-def client(engine: Engine) -> Iterator[TestClient]:
+def client(engine: Engine, known_routes: Routes) -> Iterator[TestClient]:
     """A client of the API and the live routes."""
-    app = FastAPI(docs_url=None)
-    add_routes(app, engine)
-    with TestClient(app) as client:
+    with LateClient(engine, known_routes) as client:
         yield client

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image, PngImagePlugin
 
 from modules.api.json_check import MAX_DEPTH, MAX_TEXT_LENGTH, check_json, shorten_texts
-from modules.api.routes import add_routes
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.prompt.styles import Style
+from tests.api.late_client import LateClient, Routes
 
 BIG = "@@BIG@@"
 
@@ -59,11 +58,9 @@ VALUES = [
 
 
 @pytest.fixture
-def hostile(engine: Engine) -> Iterator[TestClient]:
+def hostile(engine: Engine, known_routes: Routes) -> Iterator[TestClient]:
     """A client that sees 500 where a route raises."""
-    app = FastAPI(docs_url=None)
-    add_routes(app, engine)
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with LateClient(engine, known_routes, raise_server_exceptions=False) as client:
         yield client
 
 

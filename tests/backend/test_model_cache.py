@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from modules.backend.conditioning.text import Conditioning
 from modules.backend.device import FP32
@@ -177,6 +178,23 @@ def test_prompts_are_cached_by_clip_skip_and_steps(acquire):
 
 
 @torch.inference_mode()
+@torch.inference_mode()
+def test_prompts_are_remembered_while_their_checkpoint_is_out_of_memory(acquire, cache: ModelCache):
+    def encode(model: LoadedModel) -> tuple[Tensor, Tensor]:
+        timeline, settings = StepTimeline(20), Settings()
+        encoded = model.encode_prompts("cat", "dog", timeline, settings, (64, 64))
+        return encoded.conds[0].hidden[0], encoded.uncond.hidden[0]
+
+    first = encode(acquire("a"))
+    assert not torch.equal(encode(acquire("b"))[0], first[0]), "each checkpoint has its own"
+    again = encode(acquire("a"))
+    assert all(one is other for one, other in zip(first, again, strict=True))
+    cache.prompts.clear()
+    anew = encode(acquire("a"))
+    assert all(torch.equal(one, other) for one, other in zip(first, anew, strict=True))
+    assert anew[0] is not first[0]
+
+
 def test_a_prompt_is_split_at_and_but_the_negative_prompt_is_not(acquire):
     model = acquire("a")
     conditioning = model.encode_prompts(

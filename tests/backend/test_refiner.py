@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from modules.backend import decoding
+from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.device import FP16, FP32
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.model import LoadedModel
@@ -119,7 +120,9 @@ def euler_with_two_unets(runner: Runner, plan: Plan, switch_at: float) -> Tensor
 
 def decode(runner: Runner, plan: Plan, latents: Tensor) -> np.ndarray:
     with torch.inference_mode():
-        image = decoding.decode_image(runner.models.acquire(plan.model), latents, 0, plan, None)
+        image = decoding.decode_image(
+            runner.models.acquire(plan.model), latents, 0, plan, None, UnitEffects().finish
+        )
     return np.asarray(image, np.int16)
 
 

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,29 +26,6 @@ from tests.conftest import ROOT
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=2, seed=7)
 CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
-# A batch that exceeds the process's memory limit.
-TOO_LARGE = """
-import resource, sys
-from pathlib import Path
-from modules.params.device_options import DeviceOptions
-from modules.backend.runner import Runner
-from modules.core.errors import OutOfMemory
-from modules.prompt.tokens import ClipTokenizer
-from tests.backend.test_runner import SMALL, plan_of
-from tests.backend.tiny import RecordingListener
-folder, vocabulary = Path(sys.argv[1]), Path(sys.argv[2])
-runner = Runner(DeviceOptions(use_cpu=True), ClipTokenizer(vocabulary))
-runner.run(plan_of(folder, SMALL), RecordingListener())
-used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (used + 500_000_000, used + 500_000_000))
-try:
-    runner.run(plan_of(folder, SMALL.replace(width=2048, height=2048, batch_size=8)), RecordingListener())
-except OutOfMemory as error:
-    print(error)
-listener = RecordingListener()
-runner.run(plan_of(folder, SMALL), listener)
-print(len(listener.images), "image afterwards")
-"""
 
 
 def plan_of(folder: Path, request: Txt2ImgRequest, name: str = "tiny") -> Plan:
@@ -171,21 +146,6 @@ def test_an_interrupt_preserves_finished_batches(runner: Runner, tmp_path: Path)
     with pytest.raises(Cancelled):
         runner.run(plan_of(tmp_path, SMALL.replace(n_iter=3)), listener, listener.cancel)
     assert [index for index, _ in listener.images] == [0]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on memory")
-def test_out_of_memory_is_a_sentence_and_the_next_job_runs(tmp_path: Path, root: Path):
-    write_checkpoint(tmp_path / "tiny.safetensors")
-    vocabulary = root / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
-    done = subprocess.run(
-        [sys.executable, "-c", TOO_LARGE, str(tmp_path), str(vocabulary)],
-        cwd=root,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "too little memory for a batch of 8 at 2048x2048" in done.stdout
-    assert "1 image afterwards" in done.stdout
 
 
 def test_a_skip_drops_one_batch_within_a_step(runner: Runner, tmp_path: Path):

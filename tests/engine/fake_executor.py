@@ -45,6 +45,7 @@ class FakeExecutor:
         self.slots = slots
         self.loaded: list[str] = []
         self.seen: list[str] = []
+        self.last_plan: Plan | None = None  # with its input images
         self.results: dict[type, Any] = {}  # by type of work
         self.recording: Recording | None = None  # what a recorded plan records
         self.failures: list[Exception] = []
@@ -163,12 +164,12 @@ class FakeExecutor:
         self.loaded.clear()
 
     def _draw(self, plan: Plan, sink: Sink, cancel: CancelToken) -> None:
+        self.last_plan = plan
         sink(Phase("Sampling"))
         self.seen.append(plan.request.prompt)
         if self.failures:
             raise self.failures.pop(0)
-        if plan.request.task == "depth2img":
-            sink(Output("depth map", Image.linear_gradient("L")))
+        _report_maps(plan, sink)
         steps = plan.request.steps
         for number, batch in enumerate(plan.batches):
             sink(BatchStarted(number))
@@ -199,6 +200,14 @@ class FakeExecutor:
         with self._changed:
             self._held_count += change
             self._changed.notify_all()
+
+
+def _report_maps(plan: Plan, sink: Sink) -> None:
+    for one in plan.control:
+        if one.unit.image is not None and one.unit.save_detected_map:
+            sink(Output("control map", one.unit.image.to_pil(), one.index))
+    if plan.request.task == "depth2img":
+        sink(Output("depth map", Image.linear_gradient("L")))
 
 
 def _report_unfinished(plan: Plan, batch_index: int, sink: Sink, cancel: CancelToken) -> None:

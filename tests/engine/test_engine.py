@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from modules.core.atomic import open_part
 from modules.core.errors import BadFile, NotFound, OutOfMemory, StorageError, UserError, WebUIError
 from modules.core.paths import Paths
 from modules.core.version import NAME, VERSION
@@ -428,10 +430,12 @@ def test_unfinished_files_of_a_killed_server_are_removed_at_the_start(
     for part in parts:
         part.parent.mkdir(parents=True, exist_ok=True)
         part.touch()
-    idle_engine.start()
-    deadline = time.monotonic() + 10
-    while any(part.exists() for part in parts) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    with open_part(paths.queue) as being_written:
+        idle_engine.start()
+        for thread in threading.enumerate():
+            if thread.name == "tidy":
+                thread.join(PATIENCE_S)
+        assert being_written.path.exists()
     assert [part for part in parts if part.exists()] == []
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import read_infotext
 from modules.engine.jobs.job import Job
+from modules.params.events import Output
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S
 
@@ -82,6 +83,18 @@ def test_the_infotext_names_the_dtype_that_the_device_reports(engine: Engine):
         assert f", {stated}, " in made.infotext
         found = read_infotext(engine, made.infotext, Txt2ImgRequest).override_settings
         assert found["precision"] == "Half"
+
+
+def test_the_infotext_names_openvino_where_it_has_computed(engine: Engine):
+    request = SMALL.replace(override_settings={"accelerator": "OpenVINO"})
+    plan = engine.planner.plan(request, engine.settings)
+    for computed_by, options in (("OpenVINO", {"accelerator": "OpenVINO"}), ("", {})):
+        job = Job(plan, engine.image_saver.save)
+        job.receive(Output("image", Image.new("RGB", (64, 64)), accelerator=computed_by))
+        (image,) = job.status().images
+        assert ("Accelerator: OpenVINO" in image.infotext) == bool(options)
+        found = read_infotext(engine, image.infotext, Txt2ImgRequest).override_settings
+        assert {key: value for key, value in found.items() if key == "accelerator"} == options
 
 
 def test_a_missing_image_results_in_a_note_instead_of_a_grid(engine: Engine, monkeypatch):

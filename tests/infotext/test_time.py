@@ -22,7 +22,7 @@ from modules.params.requests.img2img import Img2ImgRequest
 from tests.infotext.context import make_context
 
 CONTEXT = make_context()
-SECONDS = 1.5
+SECONDS = 4  # on an idle machine 0.6; with a step for each pair of characters it would be hours
 LARGE = 4 * MAX_LENGTH
 MANY = 400_000
 PNG_HEAD = b"\x89PNG\r\n\x1a\n" + b"\0\0\0\rIHDR" + struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
@@ -54,9 +54,9 @@ def read_all(items: dict[str, str]) -> None:
 
 
 def assert_quick(items: dict[str, str]) -> None:
-    start = time.process_time()
+    start = time.thread_time()
     read_all(items)
-    assert time.process_time() - start < SECONDS
+    assert time.thread_time() - start < SECONDS
 
 
 FRAGMENTS = (
@@ -161,9 +161,9 @@ def test_json_is_read_in_time(text: str):
          "JPEG Exif segments", "JPEG Photoshop segments", "JPEG scans"],
 )  # fmt: skip
 def test_a_hostile_picture_is_read_or_refused_in_time(data: bytes):
-    start = time.process_time()
+    start = time.thread_time()
     try:
         read_all(dict(read_metadata(data).items))
     except UserError as error:
         assert str(error).startswith("The picture")
-    assert time.process_time() - start < SECONDS
+    assert time.thread_time() - start < SECONDS

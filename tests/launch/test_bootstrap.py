@@ -92,6 +92,7 @@ def place(tmp_path_factory):
     make_wheel(folder, "tinyone")
     make_wheel(folder, "tinytwo")
     make_wheel(folder, "original")
+    make_wheel(folder, "faster")
     place = Place(folder)
     place.write_requirements("tinyone")
     done = place.start()
@@ -156,7 +157,7 @@ def test_a_failed_change_leaves_no_install_state_and_names_the_file(place):
 
 @pytest.fixture
 def repository(place, tmp_path, monkeypatch):
-    """The set-up of a repository whose test tool is `tinyone` and whose reference code is `original`."""
+    """The set-up of a repository whose test tool is `tinyone`, accelerator `faster`, and reference code `original`."""
     for name in [name for name in os.environ if name.startswith("PIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -167,8 +168,18 @@ def repository(place, tmp_path, monkeypatch):
     (tmp_path / "requirements-pip.txt").write_text(f"pip==1.0 --hash=sha256:{'0' * 64}\n")
     (tmp_path / "requirements-dev.lock").write_text(locked(place.folder, "tinyone"))
     (tmp_path / "requirements-reference.txt").write_text(locked(place.folder, "original"))
+    (tmp_path / "requirements-openvino.txt").write_text(locked(place.folder, "faster"))
     environment = venv.locate(tmp_path, {"venv_dir": str(place.environment)})
     return Setup(tmp_path, environment, parse_flags(["--skip-torch-cuda-test"]), {})
+
+
+def test_an_accelerator_is_installed_once_by_the_start_that_asks_for_it(place, repository, capsys):
+    assert not place.has("faster")
+    repository.install_openvino()
+    assert place.has("faster")
+    assert "Installing OpenVINO" in capsys.readouterr().out
+    repository.install_openvino()
+    assert capsys.readouterr().out == ""
 
 
 def test_the_reference_code_is_installed_once_and_not_on_the_path(place, repository, capsys):
@@ -178,6 +189,14 @@ def test_the_reference_code_is_installed_once_and_not_on_the_path(place, reposit
     capsys.readouterr()
     repository.install_for_tests()
     assert capsys.readouterr().out == ""
+
+
+def test_a_missing_accelerator_stops_no_start_and_is_tried_again(repository, place, capsys):
+    lock = locked(place.folder, "faster").replace("faster", "missing")
+    (repository.root / "requirements-openvino.txt").write_text(lock)
+    for _ in range(2):
+        repository.install_openvino()
+        assert "PyTorch computes instead" in capsys.readouterr().out
 
 
 def test_changed_reference_code_replaces_the_old(place, repository):
@@ -297,9 +316,9 @@ def test_a_missing_requirements_file_fails_before_anything_is_created(place, tmp
 
 
 def test_commandline_args_are_read_and_ignored_flags_are_noted(place):
-    done = place.start(COMMANDLINE_ARGS="--xformers --ckpt-dir 'my models'")
+    done = place.start(COMMANDLINE_ARGS="--upcast-sampling --ckpt-dir 'my models'")
     assert done.returncode == 0
-    assert "--xformers is accepted, but has no effect" in done.stdout
+    assert "--upcast-sampling is accepted, but has no effect" in done.stdout
 
 
 def test_the_running_python_is_used_when_venv_dir_is_a_dash():

@@ -24,6 +24,7 @@ from modules.launch.wheels import TORCH_VERSION, cpu_build
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
+PINNED = ["requirements-pip.txt", "requirements-reference.txt", "requirements-openvino.txt"]
 PYTHONS = [(3, 10), (3, 11), (3, 12), (3, 13)]
 # The oldest systems that PyTorch runs on: glibc 2.28 and macOS 14.
 PLATFORMS = {
@@ -112,7 +113,7 @@ def test_the_locks_have_every_requirement_with_a_wheel_for_each_platform(platfor
     ] == []
 
 
-@pytest.mark.parametrize("name", [*LOCKS, "requirements-pip.txt", "requirements-reference.txt"])
+@pytest.mark.parametrize("name", [*LOCKS, *PINNED])
 def test_every_hash_belongs_to_a_wheel_of_the_pinned_version(name):
     for pin in pins(name):
         assert len(pin.hashes) == len(set(pin.hashes)) == len(pin.wheels) > 0

@@ -139,7 +139,11 @@ def test_every_supported_family_has_a_config_file():
         (("1.weight", "3.conv.0.weight"), "Preview decoder", "a TAESD"),
         (("0.weight", "1.conv.0.weight"), "Preview decoder", "a TAESD"),
         (("taesd_decoder.1.weight",), "Preview decoder", "a TAESD"),
-        (("decoder.layers.0.weight", "decoder.layers.2.conv.0.weight"), "Preview decoder", "a TAESD"),
+        (
+            ("decoder.layers.0.weight", "decoder.layers.2.conv.0.weight"),
+            "Preview decoder",
+            "a TAESD",
+        ),
         (
             (
                 "down_blocks.0.attentions.0.transformer_blocks.0.attn1.processor.to_q_lora.down.weight",

@@ -80,9 +80,11 @@ def test_two_thousand_checkpoints_are_listed_within_a_second_after_a_restart(tmp
         (folder / f"{number}.safetensors").write_bytes(first.read_bytes())
     ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache").refresh()
     restarted = ModelIndex({"Checkpoint": [folder]}, CONFIGS, tmp_path / "cache")
-    started = time.process_time()  # of this process only, whatever else the machine does
+    started = (
+        time.thread_time()
+    )  # of this thread only, whatever else the process and the machine do
     restarted.refresh()
-    duration_s = time.process_time() - started
+    duration_s = time.thread_time() - started
     assert duration_s < 1.0
     assert [c.error for c in restarted.checkpoints()] == [""] * 2000
     print(f"2,000 checkpoints: {duration_s:.3f} s")

@@ -189,9 +189,11 @@ def test_a_refresh_of_a_thousand_known_checkpoints_takes_less_than_a_second(mana
     for number in range(1, 1000):
         (folder / f"{number}.safetensors").symlink_to(first)
     manager.refresh()
-    started = time.process_time()  # of this process only, whatever else the machine does
+    started = (
+        time.thread_time()
+    )  # of this thread only, whatever else the process and the machine do
     manager.refresh()
-    assert time.process_time() - started < 1.0
+    assert time.thread_time() - started < 1.0
     assert [c.error for c in manager.checkpoints()] == [""] * 1000
 
 

@@ -143,6 +143,7 @@ def test_suffixes_beside_checkpoints_belong_to_one_kind(paths: Paths, kinds: Reg
         ("Embedding", "embeddings", "a.pt"),
         ("Hypernetwork", "models/hypernetworks", "a.pt"),
         ("ControlNet", "models/ControlNet", "a.pth"),
+        ("CLIP vision encoder", "models/clip_vision", "a.safetensors"),
         ("Upscaler", "models/ESRGAN", "a.pth"),
         ("Text encoder", "models/text_encoders", "a.bin"),
     ],

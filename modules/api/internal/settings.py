@@ -7,8 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from modules.core.flag_types import MEMORY_POLICIES
-from modules.core.flags import SETTING_FLAGS
+from modules.core.flag_types import OPTION_FLAGS, SETTING_FLAGS
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.params.field_schema import field_schema
@@ -91,6 +90,6 @@ def option_json(engine: Engine, name: str, param: Param) -> dict[str, Any]:
 
 def _flag(name: str, value: object) -> str:
     """Return the flag that sets the value of an option."""
-    policies = {policy: flag for flag, policy in MEMORY_POLICIES.items()}
-    flag = policies.get(str(value), name) if name == "memory_policy" else name
+    flags = {choice: flag for flag, choice in OPTION_FLAGS.get(name, {}).items()}
+    flag = flags.get(str(value), name)
     return "--" + SETTING_FLAGS.get(flag, flag).replace("_", "-")

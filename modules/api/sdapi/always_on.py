@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from modules.api.sdapi.requests.control_units import read_control_args
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.params.requests.img2img import SOFT_INPAINTING_TITLE, SoftInpaintingFields
@@ -24,6 +25,7 @@ class AlwaysOnScript:
         switch_label: Its label.
         tabs: Where A1111 has it.
         overrides: Whether arguments replace fields of the body; A1111's API reads the fields of its built-in parts alone.
+        read: Returns the fields that the arguments set, where those are no fields in order.
     """
 
     name: str
@@ -32,6 +34,7 @@ class AlwaysOnScript:
     switch_label: str = ""
     tabs: tuple[str, ...] = BOTH_TABS
     overrides: bool = False
+    read: Callable[[Any], dict[str, Any]] | None = None
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -42,6 +45,7 @@ class AlwaysOnScript:
 
 
 ALWAYS_ON_SCRIPTS = (
+    AlwaysOnScript("controlnet", ("control_units",), overrides=True, read=read_control_args),
     AlwaysOnScript(
         SOFT_INPAINTING_TITLE.lower(),
         tuple(SoftInpaintingFields.model_fields),
@@ -114,6 +118,8 @@ def _find(title: str, tab: str, selectable: Sequence[str]) -> AlwaysOnScript:
 
 def _read(row: AlwaysOnScript, args: Any) -> dict[str, Any]:
     """Return the fields that the arguments of a script set: a list in A1111's order, or an object by name."""
+    if row.read is not None:
+        return row.read(args or [])
     names = row.arguments
     if isinstance(args, Mapping):
         values = dict(cast("Mapping[str, Any]", args))

@@ -40,15 +40,14 @@ def generation_router(engine: Engine) -> APIRouter:
     @router.post("/txt2img")
     async def txt2img(body: Txt2ImgBody) -> dict[str, Any]:
         """Generate images; the response is sent when all are finished."""
-        fields = read_scripts(body.root, "txt2img")
-        request, warnings = await run_in_threadpool(parse_txt2img, fields)
+        request, warnings = await run_in_threadpool(parse_txt2img, body.root)
         return await generate(request, body.root, warnings)
 
     @router.post("/img2img")
     async def img2img(body: Img2ImgBody) -> dict[str, Any]:
         """Generate images from an init image; the response is sent when all are finished."""
         fields = body.root
-        request, warnings = await run_in_threadpool(parse_img2img, read_scripts(fields, "img2img"))
+        request, warnings = await run_in_threadpool(parse_img2img, fields)
         echo = fields if fields.get("include_init_images") else {**fields, **_null_images(fields)}
         return await generate(request, echo, warnings)
 
@@ -56,6 +55,7 @@ def generation_router(engine: Engine) -> APIRouter:
         return merge_always_on(without_script(body), tab, selectable_names(engine, tab))
 
     def parse_txt2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+        body = read_scripts(body, "txt2img")
         request_type = Txt2ImgRequest.with_settings(type(engine.settings))
         values, unused = fill_from_infotext(engine, body, request_type)
         unused += drop_unknown_styles(engine, values)
@@ -63,6 +63,7 @@ def generation_router(engine: Engine) -> APIRouter:
         return request, [*unused, *warnings]
 
     def parse_img2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+        body = read_scripts(body, "img2img")
         request_type = choose_request_type(
             body, is_depth_checkpoint=_uses_depth_checkpoint(engine, body)
         ).with_settings(type(engine.settings))
@@ -138,9 +139,12 @@ def make_response(
         ]
     paths = [image.path for image in images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
-    return _make_answer(
+    answer = _make_answer(
         paths, make_info(job, engine.registries.tasks), echo, [*warnings, *status.notes]
     )
+    if echo.get("send_images") is not False:  # as sd-webui-controlnet appends them
+        answer["images"] += [base64.b64encode(data).decode("ascii") for data in job.control_maps()]
+    return answer
 
 
 def make_group_response(

@@ -15,7 +15,10 @@ from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.tasks import Task
 from modules.plan.plan import require_plan
 
-_NOT_IN_INFO = {"n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"}
+_NOT_IN_INFO = {
+    *("n_iter", "sd_model_checkpoint", "sd_vae", "scheduler", "override_settings"),
+    "control_units",
+}
 
 
 def includes_grid(job: Job) -> bool:

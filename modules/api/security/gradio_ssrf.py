@@ -59,7 +59,6 @@ class GradioSsrfGuard:
         try:
             body = await _read_body(receive, self._max_call_bytes)
         except BodyTooLarge as error:
-            await drain(receive)
             await refuse(scope, receive, send, error.status_code, "TooLarge", str(error))
             return
         if _contains_url(_parse(body)):
@@ -115,19 +114,24 @@ async def _read_body(receive: Receive, max_bytes: int) -> bytes:
     """Return the body of a request.
 
     Raises:
-        BodyTooLarge: it is larger than any call of the page, or has more values.
+        BodyTooLarge: it is larger than any call of the page, or has more values; the rest has been read.
     """
-    body, values = bytearray(), ValueCount(MAX_CALL_VALUES)
-    while True:
-        message = await receive()
-        body += message.get("body", b"")
-        values.add(message.get("body", b""))
-        if len(body) > max_bytes:
-            raise BodyTooLarge(
-                f"The page sends at most {max_bytes} bytes at once.", "Paste or paint less."
-            )
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return bytes(body)
+    body, values, has_more = bytearray(), ValueCount(MAX_CALL_VALUES), True
+    try:
+        while has_more:
+            message = await receive()
+            has_more = message.get("more_body", False)
+            body += message.get("body", b"")
+            values.add(message.get("body", b""))
+            if len(body) > max_bytes:
+                raise BodyTooLarge(
+                    f"The page sends at most {max_bytes} bytes at once.", "Paste or paint less."
+                )
+    except BodyTooLarge:
+        if has_more:  # after the last part there is nothing to wait for
+            await drain(receive)
+        raise
+    return bytes(body)
 
 
 async def _refuse(

@@ -136,7 +136,7 @@ class PasswordGuard:
         await _refuse(scope, receive, send, 401, "A user name and a password are needed.")
 
     def _accepted(self, path: str) -> tuple[Credential, ...]:
-        is_api = path.startswith(("/sdapi/", "/api/"))
+        is_api = path.startswith(("/sdapi/", "/controlnet/", "/api/"))
         return self._credentials + (self._api_credentials if is_api else ())
 
     def _is_allowed(self, path: str, authorization: str) -> bool:

@@ -14,7 +14,7 @@ _HEADERS: Mapping[str, str] = {
     "cross-origin-opener-policy": "same-origin",
 }
 _POLICY = "frame-ancestors 'self'"
-_NOT_CACHED = ("/sdapi/", "/api/", "/internal/")
+_NOT_CACHED = ("/sdapi/", "/controlnet/", "/api/", "/internal/")
 _COOKIE_ATTRIBUTES = ("HttpOnly", "SameSite=Lax")
 
 

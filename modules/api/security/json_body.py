@@ -16,7 +16,7 @@ from modules.api.security.asgi_messages import drain, refuse, replay
 from modules.core.errors import WebUIError
 from modules.params.image_decoding import MAX_ENCODED_LENGTH
 
-API_PREFIXES = ("/sdapi/", "/api/", "/internal/")
+API_PREFIXES = ("/sdapi/", "/controlnet/", "/api/", "/internal/")
 LONG_STRINGS = "webui.long_strings"  # the key in a request's scope
 MAX_REST_BYTES = 8 * 2**20
 MAX_VALUES = 2**18

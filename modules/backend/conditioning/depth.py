@@ -44,8 +44,24 @@ def estimate(estimator: DPTForDepthEstimation, image: Image.Image) -> Tensor:
     side = cast("int", estimator.config.image_size)  # set by make_dpt_config
     width, height = estimator_input_size(image.width, image.height, side)
     scaled = functional.interpolate(pixels, size=(height, width), mode="bicubic")
-    with _input_size(estimator, height, width):
-        output = estimator(((scaled - 0.5) / 0.5).to(estimator.dtype))
+    return estimate_at_size(estimator, (scaled - 0.5) / 0.5)
+
+
+def estimate_at_size(estimator: DPTForDepthEstimation, pixels: Tensor) -> Tensor:
+    """Return the inverse depth of every pixel, without a unit: near is large.
+
+    Args:
+        estimator: Of MiDaS's DPT hybrid.
+        pixels: float32 [1, 3, height, width] on its device, -1 to 1; both sides multiples of 32.
+
+    Returns:
+        float32 [1, height, width].
+
+    Raises:
+        NotFinite: the estimator produced NaN or infinity.
+    """
+    with _input_size(estimator, pixels.shape[2], pixels.shape[3]):
+        output = estimator(pixels.to(estimator.dtype))
     depth = output.predicted_depth.float()
     if not bool(torch.isfinite(depth).all()):
         raise NotFinite(

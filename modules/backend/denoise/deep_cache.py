@@ -27,13 +27,27 @@ class DeepCache(StepExtension):
         self._interval = interval
         self._index = -1
         self._call = 0  # within an evaluation: prompts of other lengths have calls of their own
-        self._results: dict[tuple[int, int], tuple[int, Any]] = {}  # rows and result
+        self._place = ""  # of a call that is not the image's own
+        self._results: dict[tuple[str, int, int], tuple[int, Any]] = {}  # rows and result
 
     def unet_call(self, call: UNetCall) -> UNetCall:
         """Count the calls of an evaluation."""
         self._call = self._call + 1 if call.index == self._index else 0
         self._index = call.index
         return call
+
+    @contextmanager
+    def apart(self, place: str) -> Iterator[None]:
+        """Keep the results of a further call within an evaluation apart.
+
+        Args:
+            place: What it is for; the same at every evaluation.
+        """
+        self._place = place
+        try:
+            yield
+        finally:
+            self._place = ""
 
     def run(self, layer: int, block: nn.Module, inputs: tuple[Any, ...], kwargs: Any) -> Any:
         """Return what a deep block returns, or what it did in the last full evaluation.
@@ -44,7 +58,7 @@ class DeepCache(StepExtension):
             inputs: Of it.
             kwargs: Likewise, by name.
         """
-        key = (self._call, layer)
+        key = (self._place, self._call, layer)
         sample = kwargs["hidden_states"] if "hidden_states" in kwargs else inputs[0]
         remembered = None if self._index % self._interval == 0 else self._results.get(key)
         # Without the negative prompt a call has fewer rows.
@@ -59,7 +73,7 @@ class _Remembered(nn.Module):
     def __init__(self, layer: int, block: nn.Module, cache: DeepCache) -> None:
         super().__init__()
         self.block = block
-        self._layer, self._cache = layer, cache
+        self._layer, self.cache = layer, cache
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -69,7 +83,13 @@ class _Remembered(nn.Module):
 
     def forward(self, *inputs: Any, **kwargs: Any) -> Any:
         """Return the block's result of this or of an earlier evaluation."""
-        return self._cache.run(self._layer, self.block, inputs, kwargs)
+        return self.cache.run(self._layer, self.block, inputs, kwargs)
+
+
+def find_cache(unet: UNet2DConditionModel) -> DeepCache | None:
+    """Return what remembers the deep layers of a UNet at present, None if nothing does."""
+    mid: Any = unet.mid_block
+    return mid.cache if isinstance(mid, _Remembered) else None
 
 
 @contextmanager

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -26,6 +27,8 @@ from modules.sampling.run_sigmas import RunSigmas
 
 # A timestep this close below a whole number counts as that number.
 _TIMESTEP_TOLERANCE = 1e-3
+# Prompt, negative prompt and both together, for a few texts of prompt editing.
+_MAX_JOINED = 8
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,33 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
+class _JoinedConds:
+    """The conditionings of a call as one batch.
+
+    Args:
+        conds: Kept, so that no other tensor gets their identity.
+        hidden: [rows, tokens, hidden].
+        added_kwargs: See `Cond.added_kwargs`.
+    """
+
+    conds: tuple[Cond, ...]
+    hidden: Tensor
+    added_kwargs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Network:
     """A network and what it predicts.
 
     Args:
         unet: Of the pipeline.
         prediction: Row of PREDICTIONS.
+        conds_per_call: How many conditionings the memory has room for in one call; None for all of them.
     """
 
     unet: UNet2DConditionModel
     prediction: Prediction
+    conds_per_call: int | None = None
 
 
 class Denoiser:
@@ -81,7 +101,7 @@ class Denoiser:
         run_sigmas: Of the run: the sampler, and the model's sigmas as modified for it.
         conditioning: The encoded prompts.
         extensions: Take part in every evaluation, in this order.
-        sigmas: Of the evaluations, as far as they are known; their timesteps are copied to the device at once.
+        sigmas: Of the evaluations, as far as they are known.
     """
 
     def __init__(
@@ -96,6 +116,7 @@ class Denoiser:
     ) -> None:
         self._unet = network.unet
         self._prediction = network.prediction
+        self._conds_per_call = network.conds_per_call
         self._guidance = guidance
         self._sampler = plan.sampler
         self._settings = plan.settings
@@ -107,7 +128,7 @@ class Denoiser:
         self._extensions = extensions
         self._needs_difference = any(extension.needs_difference for extension in extensions)
         self._known = [self._evaluation(index, sigma) for index, sigma in enumerate(sigmas)]
-        self._known_timesteps: Tensor | None = None  # the same, on the device
+        self._joined: dict[tuple[int, ...], _JoinedConds] = {}
 
     def __call__(self, x: Tensor, sigma: float, index: int) -> Denoised:
         """Return the predicted x0 of a sample.
@@ -150,9 +171,12 @@ class Denoiser:
         settings, weights = self._settings, self._conditioning.weights
         conds, uncond = conds_at_step(self._conditioning, evaluation.index, settings)
         scale = self._scale_without_uncond(evaluation)
-        groups = group_by_call(conds, uncond if scale is None else None, settings)
+        asked = uncond if scale is None else None
+        groups = group_by_call(conds, asked, settings, self._conds_per_call)
         outputs = [
-            output for group in groups for output in self._call_unet(model_input, group, evaluation)
+            output
+            for group in groups
+            for output in self._call_unet(model_input, group, evaluation, uncond)
         ]
         if scale is not None:
             predictions = Predictions(outputs, weights, outputs[0])
@@ -162,16 +186,18 @@ class Denoiser:
         return predictions, guided
 
     def _call_unet(
-        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation
+        self, model_input: Tensor, conds: Sequence[Cond], evaluation: Evaluation, uncond: Cond
     ) -> tuple[Tensor, ...]:
-        """Return the prediction for each conditioning, from one call."""
-        batch = model_input.shape[0]
+        """Return the prediction for each conditioning, one of them perhaps the uncond, from one call."""
+        joined = self._join(conds, model_input.shape[0])
         call = UNetCall(
             torch.cat([model_input.to(self._unet.dtype)] * len(conds)),
-            self._timestep(evaluation, model_input.device),
-            torch.cat([cond.hidden.expand(batch, -1, -1) for cond in conds]),
+            # Filled on the device: a tensor made of a number in the computer's memory would be copied, and waited for.
+            torch.full((), evaluation.timestep, dtype=torch.float32, device=model_input.device),
+            joined.hidden,
             evaluation.index,
-            Cond.added_kwargs(conds, batch),
+            joined.added_kwargs,
+            tuple(cond is uncond for cond in conds),
         )
         for extension in self._extensions:
             call = extension.unet_call(call)
@@ -182,7 +208,21 @@ class Denoiser:
             return_dict=False,
             **call.kwargs,
         )[0]
+        for extension in self._extensions:
+            output = extension.unet_output(call, output)
         return output.to(model_input.dtype).chunk(len(conds))
+
+    def _join(self, conds: Sequence[Cond], batch: int) -> _JoinedConds:
+        """Return the conditionings of a call as one batch, made once for all evaluations that have the same ones."""
+        key = (batch, *(id(cond.hidden) for cond in conds))
+        joined = self._joined.get(key)
+        if joined is None:
+            hidden = torch.cat([cond.hidden.expand(batch, -1, -1) for cond in conds])
+            joined = _JoinedConds(tuple(conds), hidden, Cond.added_kwargs(conds, batch))
+            if len(self._joined) >= _MAX_JOINED:  # prompt editing may have other ones in every step
+                self._joined.clear()
+            self._joined[key] = joined
+        return joined
 
     def _scale_without_uncond(self, evaluation: Evaluation) -> float | None:
         """Return the scale of an evaluation that skips the uncond, None if it does not."""
@@ -211,15 +251,6 @@ class Denoiser:
             return evaluation.sigma
         timestep = math.floor(evaluation.timestep + _TIMESTEP_TOLERANCE)
         return self._model_sigmas.sigma_at(timestep)
-
-    def _timestep(self, evaluation: Evaluation, device: torch.device) -> Tensor:
-        """Return the timestep on the device, copied there at once with all others that were known before the run."""
-        if evaluation.index >= len(self._known):
-            return torch.tensor(evaluation.timestep, dtype=torch.float32, device=device)
-        if self._known_timesteps is None:
-            timesteps = [known.timestep for known in self._known]
-            self._known_timesteps = torch.tensor(timesteps, dtype=torch.float32, device=device)
-        return self._known_timesteps[evaluation.index]
 
 
 def image_steps(plan: Plan) -> tuple[float | None, bool]:

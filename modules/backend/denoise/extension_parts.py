@@ -10,8 +10,17 @@ import torch
 from torch import Tensor
 
 from modules.backend.components import Components
-from modules.backend.denoise.step_extensions import StepExtension, StepState, UNetCall
+from modules.backend.conditioning import concat
+from modules.backend.conditioning.init_image import InitImage
+from modules.backend.denoise.step_extensions import (
+    ConcatChannels,
+    MaskedLatents,
+    StepExtension,
+    StepState,
+    UNetCall,
+)
 from modules.params.requests.base import GenerationRequest
+from modules.params.requests.init_image import InitImageRequest
 from modules.params.settings import Settings
 from modules.plan.plan import ImagePlan, Plan
 from modules.plan.step_extensions import StepExtensionRow, naming_extension
@@ -60,6 +69,10 @@ class ContainedStep(StepExtension):
     def unet_call(self, call: UNetCall) -> UNetCall:
         """Return the arguments of a call of the UNet as the extension changes them."""
         return self._run(lambda: self._inner.unet_call(call))
+
+    def unet_output(self, call: UNetCall, output: Tensor) -> Tensor:
+        """Return the network's predictions as the extension changes them."""
+        return self._tensor(lambda tensor: self._inner.unet_output(call, tensor), output)
 
     def after(self, denoised: Tensor, sigma: float) -> Tensor:
         """Return the predicted x0 as the extension changes it."""
@@ -122,3 +135,27 @@ def make_step_extensions(
                 raise ValueError(f"It made no StepExtension, but a {type(inner).__name__}.")
             made.append(ContainedStep(row, inner))
     return tuple(made)
+
+
+def make_init_extensions(
+    components: Components, plan: Plan, init_image: InitImage | None
+) -> list[StepExtension]:
+    """Return what the init image, or its absence, adds to every step: channels of the UNet's input, and a mask.
+
+    Args:
+        components: Of the checkpoint.
+        plan: Of the pass.
+        init_image: Of the batch.
+    """
+    request = plan.request
+    if init_image is None:
+        mask = None
+        channels = concat.make_empty_concat_cond(components, request.width, request.height)
+    else:
+        assert isinstance(request, InitImageRequest), "only those have an init image"
+        mask, channels = init_image.inpaint_mask(request), init_image.concat_cond
+    on_input = plan.sampler.family.mask_before_denoising
+    return [
+        *([] if channels is None else [ConcatChannels(channels)]),
+        *([] if mask is None else [MaskedLatents(mask, on_input)]),
+    ]

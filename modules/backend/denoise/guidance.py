@@ -126,15 +126,34 @@ def _hidden_at_step(
 
 
 def group_by_call(
-    conds: Sequence[Cond], uncond: Cond | None, settings: GuidanceSettings
+    conds: Sequence[Cond],
+    uncond: Cond | None,
+    settings: GuidanceSettings,
+    largest: int | None = None,
 ) -> list[list[Cond]]:
-    """Return the conditionings by call of the UNet, the uncond first; each group has one length."""
+    """Return the conditionings by call of the UNet, the uncond first; each group has one length.
+
+    Args:
+        conds: Of the sub-prompts.
+        uncond: Of the negative prompt; None where it is skipped.
+        settings: "Batch cond/uncond".
+        largest: How many conditionings a call may have; None for any number.
+    """
     if not settings.batch_cond_uncond:
-        return [[cond] for cond in ([uncond] if uncond is not None else []) + list(conds)]
+        largest = 1
     if uncond is None:
-        return [list(conds)]
-    is_alike = conds[0].hidden.shape == uncond.hidden.shape
-    return [[uncond, *conds]] if is_alike else [[uncond], list(conds)]
+        groups = [list(conds)]
+    elif conds[0].hidden.shape == uncond.hidden.shape:
+        groups = [[uncond, *conds]]
+    else:
+        groups = [[uncond], list(conds)]
+    if largest is None:
+        return groups
+    return [
+        group[start : start + largest]
+        for group in groups
+        for start in range(0, len(group), largest)
+    ]
 
 
 def _to_length(cond: Tensor, tokens: int) -> Tensor:

@@ -160,7 +160,8 @@ class _TiledLayer:
 def _add_hooks(stack: ExitStack, layer: nn.Module, tiled: _TiledLayer) -> None:
     for handle in (
         layer.register_forward_pre_hook(tiled.before),
-        layer.register_forward_hook(tiled.after),
+        # Before what hooks were there: token merging, which comes first, gets back what it gave.
+        layer.register_forward_hook(tiled.after, prepend=True),
     ):
         stack.callback(handle.remove)
 

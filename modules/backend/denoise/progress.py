@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import time
 
+from PIL import Image
 from torch import Tensor
 
 from modules.backend.denoise.step_extensions import StepExtension, StepState
+from modules.backend.memory.transfers import CopyStart, HostCopy, start_copy_to_host
 from modules.backend.previews.previewer import Previewer
 from modules.core.errors import Cancelled
-from modules.params.events import CancelToken, Preview, Progress, Sink
+from modules.params.events import CancelToken, Phase, Preview, Progress, Sink
 from modules.plan.plan import Plan
 
 
 class ProgressReporter(StepExtension):
-    """Reports the steps of one batch over all its passes. Synchronises with the device only for a preview.
+    """Reports the steps of one batch over all its passes. Never waits for the device: a preview comes when it is ready.
 
     Args:
         sink: Receives progress and previews.
         cancel: Says whether to stop, and whether a preview is wanted.
         plan: Number of batches, and whether there is a hires pass.
         batch_index: Index of the batch, from 0.
+        start_copy: Copies a preview from the device.
+
+    Attributes:
+        phase: What the steps are called that have begun.
     """
 
-    def __init__(self, sink: Sink, cancel: CancelToken, plan: Plan, batch_index: int) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        cancel: CancelToken,
+        plan: Plan,
+        batch_index: int,
+        start_copy: CopyStart = start_copy_to_host,
+    ) -> None:
         self._sink = sink
         self._cancel = cancel
         self._batch_index = batch_index
@@ -32,8 +45,11 @@ class ProgressReporter(StepExtension):
         self._pass_steps = 0  # of the running pass
         self._next_pass_steps = _evaluation_count(plan.hires.plan) if plan.hires else 0
         self._has_begun = False
+        self.phase = ""
         self._previewer: Previewer | None = None
         self._settings = plan.settings
+        self._start_copy = start_copy
+        self._copy: HostCopy | None = None  # of a preview on its way
         self._started_at = time.perf_counter()
         cancel.delay_preview()  # the time before the first one counts, too
         self._saves_unfinished = plan.settings.save_incomplete_images
@@ -49,6 +65,11 @@ class ProgressReporter(StepExtension):
     def change_model(self, previewer: Previewer | None) -> None:
         """Make previews with another model from now on, or let go of the one so far."""
         self._previewer = previewer
+
+    def begin_steps(self, phase: str) -> None:
+        """Report that the steps of a model begin, by what they are called."""
+        self.phase = phase
+        self._sink(Phase(phase))
 
     @property
     def unfinished(self) -> Tensor | None:
@@ -72,16 +93,28 @@ class ProgressReporter(StepExtension):
         done = self._previous_pass_steps + state.index + 1
         speed = done / max(time.perf_counter() - self._started_at, 1e-6)
         self._sink(Progress(self._batch_index * total + done, self._batch_count * total, speed))
-        if self._previewer is not None and (state.index + 1) % self._settings.preview_step == 0:
-            self._show(self._previewer, state.denoised)
+        self._send_preview()
+        is_due = (state.index + 1) % self._settings.preview_step == 0
+        if self._previewer is not None and self._copy is None and is_due:
+            self._begin_preview(self._previewer, state.denoised)
 
-    def _show(self, previewer: Previewer, denoised: Tensor) -> None:
+    def _begin_preview(self, previewer: Previewer, denoised: Tensor) -> None:
         """Make a preview if somebody looks and the last one is old enough."""
         latents = denoised if self._settings.show_progress_grid else denoised[:1]
         if self._cancel.wants_preview(previewer.interval_s) and self._cancel.wants_preview(
             previewer.pause_s(latents)
         ):
-            previewer.show(latents, lambda image: self._sink(Preview(image)))
+            self._copy = self._start_copy(previewer.make(latents))
+            self._send_preview()
+
+    def _send_preview(self) -> None:
+        """Pass on the preview that is on its way, if it has arrived."""
+        if self._copy is not None and self._copy.is_ready():
+            began = time.perf_counter()
+            self._sink(Preview(Image.fromarray(self._copy.result().numpy())))
+            self._copy = None
+            if self._previewer is not None:
+                self._previewer.shown_s = time.perf_counter() - began
 
 
 def _evaluation_count(hires_plan: Plan) -> int:

@@ -22,6 +22,8 @@ class UNetCall:
         encoder_hidden_states: [rows, tokens, hidden].
         index: Of the evaluation, from 0.
         kwargs: Further keyword arguments.
+        is_uncond: For each prompt of the call, in the order of its rows, whether it is the negative prompt; each has as
+            many rows as the batch has images.
     """
 
     sample: Tensor
@@ -29,6 +31,7 @@ class UNetCall:
     encoder_hidden_states: Tensor
     index: int
     kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    is_uncond: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,16 @@ class StepExtension:
     def unet_call(self, call: UNetCall) -> UNetCall:
         """Return the arguments of a call of the UNet."""
         return call
+
+    def unet_output(self, call: UNetCall, output: Tensor) -> Tensor:
+        """Return what the network predicts for the rows of a call, before guidance.
+
+        Args:
+            call: With its arguments as the network got them.
+            output: Noise or v, [rows, channels, height, width], in the network's dtype.
+        """
+        del call
+        return output
 
     def after(self, denoised: Tensor, sigma: float) -> Tensor:
         """Return the predicted x0, guidance included."""

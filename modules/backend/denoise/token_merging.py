@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -67,11 +68,7 @@ def choose_tokens(tokens: Tensor, height: int, width: int, ratio: float) -> Toke
         width: Columns.
         ratio: Share of all tokens that is merged, 0 to 1; targets never are.
     """
-    is_target = torch.zeros(height, width, dtype=torch.bool, device=tokens.device)
-    last_row, last_column = height - height % _SIDE, width - width % _SIDE
-    is_target[:last_row:_SIDE, :last_column:_SIDE] = True
-    targets = is_target.flatten().nonzero().flatten()
-    others = (~is_target).flatten().nonzero().flatten()
+    targets, others = _split_tokens(height, width, tokens.device)
     count = min(int(tokens.shape[1] * ratio), len(others))
     if count <= 0 or not len(targets):
         return None
@@ -86,6 +83,20 @@ def choose_tokens(tokens: Tensor, height: int, width: int, ratio: float) -> Toke
         others[merged].unsqueeze(-1),
         target.gather(1, merged).unsqueeze(-1),
     )
+
+
+@lru_cache(maxsize=8)
+def _split_tokens(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the indices of the targets and of the other tokens of a sample, made and copied once for each size.
+
+    The device would have to be waited for to learn how many there are.
+    """
+    is_target = torch.zeros(height, width, dtype=torch.bool)
+    last_row, last_column = height - height % _SIDE, width - width % _SIDE
+    is_target[:last_row:_SIDE, :last_column:_SIDE] = True
+    targets = is_target.flatten().nonzero().flatten()
+    others = (~is_target).flatten().nonzero().flatten()
+    return targets.to(device), others.to(device)
 
 
 class _Merger:

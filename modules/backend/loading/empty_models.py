@@ -57,7 +57,7 @@ def make_empty_unet(config: UNetConfig, *, upcast_attention: bool) -> UNet2DCond
             "addition_time_embed_dim": SIZE_EMBED_WIDTH,
             "projection_class_embeddings_input_dim": config.adm_in_channels,
         }
-    with _meta_device():
+    with meta_device():
         unet = cast("UNet2DConditionModel", UNet2DConditionModel.from_config(options))  # no tuple
         return with_exact_norms(with_cropping_upsamplers(unet))
 
@@ -77,7 +77,7 @@ def make_empty_vae(config: VaeConfig) -> AutoencoderKL:
         "scaling_factor": config.scale_factor,
         "shift_factor": config.shift_factor or None,
     }
-    with _meta_device():
+    with meta_device():
         return with_exact_norms(cast("AutoencoderKL", AutoencoderKL.from_config(options)))
 
 
@@ -95,7 +95,7 @@ def make_empty_text_encoder(config: TextConfig) -> CLIPTextModel | CLIPTextModel
     """Return the text encoder without weights."""
     options = {key: value for key, value in vars(config).items() if key not in _NOT_OF_THE_NETWORK}
     network = CLIPTextModelWithProjection if config.has_projection else CLIPTextModel
-    with _meta_device():
+    with meta_device():
         return network(CLIPTextConfig(**options))
 
 
@@ -111,12 +111,12 @@ def make_empty_depth_estimator(
     Raises:
         KeyError: a tensor that determines a size is missing.
     """
-    with _meta_device():
+    with meta_device():
         return with_exact_norms(DPTForDepthEstimation(make_dpt_config(state_dict, config)))
 
 
 @contextlib.contextmanager
-def _meta_device() -> Iterator[None]:
+def meta_device() -> Iterator[None]:
     """Create parameters on the meta device, without random initialisation.
 
     Buffers stay real: position_ids on the meta device would make every embedding NaN.

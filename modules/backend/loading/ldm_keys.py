@@ -45,6 +45,15 @@ _OPEN_CLIP_TOP = {
     "final_layer_norm.weight": "ln_final.weight",
     "final_layer_norm.bias": "ln_final.bias",
 }
+_OPEN_CLIP_VISION_TOP = {
+    "embeddings.class_embedding": "visual.class_embedding",
+    "embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "embeddings.position_embedding.weight": "visual.positional_embedding",
+    "pre_layrnorm.weight": "visual.ln_pre.weight",  # spelled so in transformers
+    "pre_layrnorm.bias": "visual.ln_pre.bias",
+    "post_layernorm.weight": "visual.ln_post.weight",
+    "post_layernorm.bias": "visual.ln_post.bias",
+}
 _OPEN_CLIP_LAYER = {
     "layer_norm1": "ln_1",
     "layer_norm2": "ln_2",
@@ -75,16 +84,24 @@ _PROJECTION = "text_projection.weight"
 def unet_key(key: str, config: UNetConfig) -> str:
     """Return LDM's key of a parameter of UNet2DConditionModel."""
     block, _, rest = key.partition(".")
-    if block in ("down_blocks", "up_blocks"):
+    if block == "up_blocks":
         level, part, index, leaf = rest.split(".", 3)
-        locate = _down if block == "down_blocks" else _up
-        return UNET_PREFIX + locate(int(level), part, int(index), leaf, config)
+        return UNET_PREFIX + _up(int(level), part, int(index), leaf, config)
+    return UNET_PREFIX + unet_encoder_key(key, config.num_res_blocks)
+
+
+def unet_encoder_key(key: str, num_res_blocks: int) -> str:
+    """Return LDM's key of a parameter of UNet2DConditionModel outside its decoder, without the prefix of a checkpoint."""
+    block, _, rest = key.partition(".")
+    if block == "down_blocks":
+        level, part, index, leaf = rest.split(".", 3)
+        return _down(int(level), part, int(index), leaf, num_res_blocks)
     if block == "mid_block":
         part, index, leaf = rest.split(".", 2)
         if part == "attentions":
-            return f"{UNET_PREFIX}middle_block.1.{leaf}"
-        return f"{UNET_PREFIX}middle_block.{2 * int(index)}.{rename_module(leaf, _UNET_RESNET)}"
-    return UNET_PREFIX + rename_module(key, _UNET_TOP)
+            return f"middle_block.1.{leaf}"
+        return f"middle_block.{2 * int(index)}.{rename_module(leaf, _UNET_RESNET)}"
+    return rename_module(key, _UNET_TOP)
 
 
 def unet_file_key(names: Container[str], config: UNetConfig) -> Callable[[str], str]:
@@ -125,10 +142,24 @@ def open_clip_key(key: str) -> FileKey:
     key = key.removeprefix("text_model.")
     if key in _OPEN_CLIP_TOP:
         return OPEN_CLIP_PREFIX + _OPEN_CLIP_TOP[key]
+    return _open_clip_layer_key(key, f"{OPEN_CLIP_PREFIX}transformer")
+
+
+def open_clip_vision_key(key: str) -> FileKey:
+    """Return OpenCLIP's key of a parameter of CLIPVisionModelWithProjection."""
+    if key == "visual_projection.weight":
+        return Transposed("visual.proj")
+    key = key.removeprefix("vision_model.")
+    if key in _OPEN_CLIP_VISION_TOP:
+        return _OPEN_CLIP_VISION_TOP[key]
+    return _open_clip_layer_key(key, "visual.transformer")
+
+
+def _open_clip_layer_key(key: str, transformer: str) -> FileKey:
     match = re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", key)
     assert match is not None, key
     number, module, leaf = match.groups()
-    block = f"{OPEN_CLIP_PREFIX}transformer.resblocks.{number}."
+    block = f"{transformer}.resblocks.{number}."
     if module in _OPEN_CLIP_LAYER:
         return f"{block}{_OPEN_CLIP_LAYER[module]}.{leaf}"
     return QkvSlice(
@@ -163,10 +194,10 @@ def text_encoder_key(
     return find_in_slot
 
 
-def _down(level: int, part: str, index: int, leaf: str, config: UNetConfig) -> str:
-    first = 1 + level * (config.num_res_blocks + 1)
+def _down(level: int, part: str, index: int, leaf: str, num_res_blocks: int) -> str:
+    first = 1 + level * (num_res_blocks + 1)
     if part == "downsamplers":
-        return f"input_blocks.{first + config.num_res_blocks}.0.{leaf.replace('conv', 'op')}"
+        return f"input_blocks.{first + num_res_blocks}.0.{leaf.replace('conv', 'op')}"
     return f"input_blocks.{first + index}.{_resnet_or_attention(part, leaf)}"
 
 

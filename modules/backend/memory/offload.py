@@ -91,6 +91,14 @@ def execution_device(network: nn.Module) -> torch.device:
     return device
 
 
+def is_offloaded(components: Components) -> bool:
+    """Return whether networks come to the device for their turn alone."""
+    return any(
+        isinstance(getattr(network, "_hf_hook", None), CpuOffload)
+        for network in networks_of(components)
+    )
+
+
 def networks_of(components: Components) -> list[nn.Module]:
     """Return all networks, the UNet first."""
     estimator = components.depth_estimator

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from modules.backend.memory.transfers import to_device
 from modules.backend.noise.brownian import BrownianTree
 from modules.backend.noise.philox import Philox
 from modules.backend.torch_float32 import TORCH_FLOAT32
@@ -144,7 +145,7 @@ class ImageNoise:
             )
         else:
             noise = [draw(self._shape) for draw in self._later_draws]
-        return torch.stack(noise).to(self._device)
+        return to_device(torch.stack(noise), self._device)
 
     def draw_ahead(self, intervals: Iterable[tuple[float, float]]) -> None:
         """Draw the noise of these intervals in a thread, each while the network evaluates the step before it.
@@ -189,7 +190,7 @@ class ImageNoise:
         steps = [tree.between(sigma, sigma_next) for tree in self._trees]
         # The difference and its root are rounded to 32 bits, as in k-diffusion.
         distance = np.abs(np.float32(sigma_next) - np.float32(sigma))
-        return torch.stack(steps).to(self._device) / float(np.sqrt(distance))
+        return to_device(torch.stack(steps), self._device) / float(np.sqrt(distance))
 
     def _generator(self, seed: int) -> Draws:
         return self._source(seed, self._device)

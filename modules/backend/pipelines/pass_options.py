@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 from modules.backend.components import Components
+from modules.backend.denoise.attention import use_attention
 from modules.backend.denoise.deep_cache import DeepCache, remember_deep_layers
 from modules.backend.denoise.hypertile import TileOptions, tile_unet, tile_vae
 from modules.backend.denoise.token_merging import merge_tokens
 from modules.backend.loading.layers import circular_padding
+from modules.backend.memory.offload import execution_device
+from modules.backend.tuning import use_tuning
 from modules.plan.plan import Plan
 
 
@@ -27,7 +30,9 @@ def use_image_options(components: Components, plan: Plan, draws: random.Random) 
     tiles = TileOptions(settings.hypertile_max_tile_vae, settings.hypertile_swap_size_vae)
     size = request.width, request.height
     is_tiled = settings.hypertile_enable_vae
+    unet = components.unet
     with (
+        use_tuning(execution_device(unet), unet.dtype),
         circular_padding(components.unet, components.vae, enabled=settings.tiling),
         tile_vae(components.vae, size, tiles, draws) if is_tiled else nullcontext(),
     ):
@@ -38,7 +43,7 @@ def use_image_options(components: Components, plan: Plan, draws: random.Random) 
 def use_step_options(
     components: Components, plan: Plan, draws: random.Random, cache: DeepCache | None
 ) -> Iterator[None]:
-    """Apply the options that save computation in every step: token merging, Hypertile U-Net and DeepCache.
+    """Apply the options of every step: how attention is computed, token merging, Hypertile U-Net and DeepCache.
 
     Args:
         components: Their UNet runs the steps.
@@ -60,6 +65,7 @@ def use_step_options(
     )
     size = request.width, request.height
     with (
+        use_attention(unet, settings.cross_attention_optimization),
         merge_tokens(unet, plan.token_merging_ratio),
         tile_unet(unet, size, tiles, draws) if is_tiled else nullcontext(),
         remember_deep_layers(unet, cache),

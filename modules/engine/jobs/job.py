@@ -97,6 +97,7 @@ class Job:
         self._exception: WebUIError | None = None
         self._preview = b""
         self._depth_map = b""
+        self._control_maps: dict[int, bytes] = {}
         self._recording: Recording | None = None
         self._preview_number = 0
 
@@ -148,6 +149,10 @@ class Job:
     def depth_map(self) -> bytes:
         """Return the depth map of a depth2img job as PNG, or b"" if there is none."""
         return self._depth_map
+
+    def control_maps(self) -> tuple[bytes, ...]:
+        """Return what the models of the ControlNet units have seen as PNG, in the order of the units."""
+        return tuple(self._control_maps[index] for index in sorted(self._control_maps))
 
     def answered_images(self) -> tuple[GeneratedImage, ...]:
         """Return the images of an ended job; of one stopped before its first image, the unfinished one if it was kept."""
@@ -254,6 +259,8 @@ class Job:
                 self._save_unfinished(output)
             case "depth map":
                 self._depth_map = _encode(output.data, "PNG")
+            case "control map":  # a later one is that of the hires pass
+                self._control_maps.setdefault(output.index, _encode(output.data, "PNG"))
             case "recording":
                 first = self._recording  # the second recording is that of the hires pass
                 self._recording = replace(first, hires=output.data) if first else output.data
@@ -282,7 +289,10 @@ class Job:
             return plan
         plan = plan.for_image(output.index)
         plan = plan.without_refiner() if output.is_unrefined else plan
-        return replace(plan, precision=output.precision)
+        settings, computed_by = plan.settings, output.accelerator or "PyTorch"
+        if settings.accelerator != computed_by:  # the infotext names what has computed
+            settings = settings.replace(accelerator=computed_by)
+        return replace(plan, precision=output.precision, settings=settings)
 
     def _log_image(self, position: int, image: GeneratedImage) -> None:
         self._store_event(lambda store: store.log_image(self.id, position, image))

@@ -325,7 +325,7 @@ class JobQueue:
             NotFound: an image file is missing.
         """
         images = {field: self.store.input_image(name) for field, name in job.image_names.items()}
-        return replace(job.plan, request=job.plan.request.model_copy(update=images))
+        return job.plan.with_images(images)
 
     def _finish(self, job: Job, error: BaseException | None) -> None:
         try:

@@ -29,7 +29,6 @@ from modules.engine.jobs.job_status import JobStatus
 from modules.engine.jobs.stored_request import (
     StoredRequest,
     deserialize,
-    input_images_of,
     serialize,
 )
 from modules.params.image import ImageField
@@ -106,7 +105,7 @@ class JobStore:
         """Yield the stored form of a request, its input images written; call `add` inside the block."""
         names: dict[str, str] = {}
         try:
-            names = self._input_images.hold(input_images_of(request) if self.is_durable() else {})
+            names = self._input_images.hold(request.input_images() if self.is_durable() else {})
         except OSError as error:
             self._database.warn_once(error)
         try:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from modules.params.image import ImageField, is_image_field
+from modules.params.image import ImageField
 from modules.params.param import validate
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.job_request import JobRequest
@@ -70,20 +70,12 @@ def with_seeds_from(request: JobRequest, index: int, count: int) -> JobRequest:
     )
 
 
-def input_images_of(request: JobRequest) -> dict[str, ImageField]:
-    """Return the input images of a request by field."""
-    fields = type(request).model_fields
-    images = {
-        name: getattr(request, name) for name, field in fields.items() if is_image_field(field)
-    }
-    return {name: image for name, image in images.items() if image is not None}
-
-
 def serialize(
     request: JobRequest, settings: Settings, image_names: Mapping[str, str]
 ) -> StoredRequest:
     """Return the stored form of a request with resolved names; its input images are in files with these names."""
-    fields = request.model_dump(mode="json", exclude=set(input_images_of(request)))
+    own_images = {place for place in request.input_images() if "." not in place}
+    fields = request.without_images().model_dump(mode="json", exclude=own_images)
     options = settings.model_dump(mode="json", exclude_defaults=True)
     return StoredRequest(request.task, _json(fields), _json(options), image_names)
 
@@ -107,10 +99,18 @@ def deserialize(
         UserError: it was stored by a version with other tasks or fields.
     """
     request_class = find_class(stored_request.task).with_settings(settings_class)
-    images = {field: read(name) for field, name in stored_request.image_names.items()}
     fields = cast("dict[str, Any]", json.loads(stored_request.request))
+    for place, name in stored_request.image_names.items():
+        _put(fields, place.split("."), read(name))
     options = cast("dict[str, Any]", json.loads(stored_request.settings))
-    return validate(request_class, {**fields, **images}), validate(settings_class, options)
+    return validate(request_class, fields), validate(settings_class, options)
+
+
+def _put(fields: Any, place: Sequence[str], image: ImageField) -> None:  # Any: parts of a JSON body
+    """Put an image into its place: ["init_image"], or ["control_units", "0", "image"]."""
+    for key in place[:-1]:
+        fields = fields[int(key) if key.isdecimal() else key]
+    fields[place[-1]] = image
 
 
 def _json(values: Mapping[str, Any]) -> str:

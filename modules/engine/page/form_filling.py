@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import make_infotext_context
+from modules.engine.page.control_units import UNIT_IMAGES
 from modules.engine.page.override_chips import format_overrides
 from modules.images.metadata import read_metadata
 from modules.infotext import Infotext, InfotextResult, extract_infotext, interpret_infotext
 from modules.infotext.text_format import parse_infotext
 from modules.params.field_schema import MAX_JAVASCRIPT_INTEGER
+from modules.params.requests.control_unit import ControlUnit
 
 _NOTHING_MADE = "No picture has been made yet. Put an infotext into the prompt box, then press ↙."
 _ONLY_A_PROMPT = "The prompt box holds no infotext, only a prompt: nothing was changed."
@@ -103,7 +105,10 @@ def _fill(engine: Engine, result: InfotextResult, controls: Collection[str]) -> 
 
 
 def _as_json(value: Any) -> Any:
-    """Return a value as the browser can hold it: an integer that it would round as text."""
+    """Return a value as the browser can hold it: an integer that it would round as text, units without images."""
+    if isinstance(value, tuple) and any(isinstance(item, ControlUnit) for item in value):
+        units = cast("tuple[ControlUnit, ...]", value)
+        return [unit.model_dump(mode="json", exclude=set(UNIT_IMAGES)) for unit in units]
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_integer and abs(value) > MAX_JAVASCRIPT_INTEGER else value
 

@@ -7,9 +7,11 @@ from typing import Any
 
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
+from modules.models.control.layouts import CONTROLNET_UNION
 from modules.models.kinds import VAE
 from modules.models.scan import ModelFile
 from modules.plan.effects import clip_skip_has_effect
+from modules.plan.units.control_types import fitting_models, types_of
 
 # Labels and prediction types; "" leaves it to the .yaml or to a probe of the network.
 PREDICTION_CHOICES = (("Automatic", ""), ("noise (epsilon)", "epsilon"), ("v", "v_prediction"))
@@ -22,6 +24,7 @@ def model_state(engine: Engine) -> dict[str, Any]:
     Returns:
         `checkpoints` and `vaes` as rows of label and value, the chosen `checkpoint` and `vae`, its `prediction` with its
         choices where there is something to choose, `can_convert`, `native_size` in pixels (0 if it is not known),
+        `control_models` that fit it (`title`, `types` and whether it `is_union`, for several types),
         `network_family` (of the networks that fit, "" if it is not known), `without_effect` (names of options that do nothing with it) and `refused` (by task, why it cannot do it).
     """
     active = engine.active_checkpoint
@@ -40,6 +43,7 @@ def model_state(engine: Engine) -> dict[str, Any]:
         "predictions": PREDICTION_CHOICES if prediction or active.is_prediction_unknown() else (),
         "can_convert": active.can_convert(),
         "native_size": active.native_size(),
+        "control_models": _control_models(engine),
         "network_family": _network_family(engine),
         "without_effect": () if _clip_skip_counts(engine) else (_CLIP_SKIP,),
         "refused": {task: reason for task, reason in reasons.items() if reason},
@@ -114,6 +118,21 @@ def _network_family(engine: Engine) -> str:
         return engine.models.get_family(engine.find_checkpoint()).network_family
     except WebUIError:
         return ""
+
+
+def _control_models(engine: Engine) -> list[dict[str, Any]]:
+    try:
+        fitting = fitting_models(engine.models, engine.find_checkpoint())
+    except WebUIError:
+        return []
+    return [
+        {
+            "title": model.title,
+            "types": types_of(model),
+            "is_union": model.layout == CONTROLNET_UNION,
+        }
+        for model in fitting
+    ]
 
 
 def _clip_skip_counts(engine: Engine) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
+from modules.engine.page.control_units import read_unit_uploads
 from modules.engine.page.override_chips import parse_overrides
 from modules.engine.page.uploads import UploadStore, make_upload_store
 from modules.images.inpaint.mask_sources import BRUSH, FILE
@@ -23,6 +24,8 @@ CHIPS, STROKES, MASK_SOURCE = "chips", "init_image_strokes", "mask_source"
 SKETCH, TRANSPARENCY = "inpaint_sketch", "inpaint_sketch_transparency"
 # Tasks with an init image that is painted on, and where their mask comes from by default.
 _PAINTED_TASKS = {"img2img": "", "inpaint": BRUSH}
+
+UNITS = "control_units"
 
 Values = dict[str, Any]
 
@@ -88,10 +91,13 @@ def read_uploads(
         NotFound: an image is no longer there.
     """
     names = {name for name, field in request_type.model_fields.items() if is_image_field(field)}
-    return {
+    read = {
         name: (uploads.read(str(value)) if value else None) if name in names else value
         for name, value in values.items()
     }
+    if UNITS in read:
+        read[UNITS] = read_unit_uploads(uploads, read[UNITS])
+    return read
 
 
 def read_painting(task_name: str, values: Mapping[str, Any]) -> Painting:

@@ -82,6 +82,29 @@ def encoded_size(request: Img2ImgRequest) -> tuple[int, int]:
     return max(width, SIZE_MULTIPLE), max(height, SIZE_MULTIPLE)
 
 
+def crop_as_masked(request: Img2ImgRequest, image: Image.Image) -> Image.Image:
+    """Return another image of an inpainting request cropped as its init image is; the same one where that is not.
+
+    Args:
+        request: The request.
+        image: Stretched over the init image, whose proportions it should have.
+
+    Raises:
+        UserError: the mask is empty.
+    """
+    if request.mask is None or not request.inpaint_full_res or any(request.outpaint_sides):
+        return image
+    mask = request.mask.to_pil()
+    if request.inpainting_mask_invert:
+        mask = ImageOps.invert(mask)
+    mask = blur_mask(mask, *request.mask_blurs)
+    box = crop_region(mask, request.inpaint_full_res_padding, request.width, request.height)
+    if box is None:
+        raise empty_mask_error()
+    fitted = RESIZE_MODES[request.resize_mode].resize(image, *mask.size, stretch)
+    return resize_and_fill(fitted.crop(box), request.width, request.height)
+
+
 def _resize(request: Img2ImgRequest, image: Image.Image, scale: Stretch) -> Image.Image:
     return RESIZE_MODES[request.resize_mode].resize(image, *encoded_size(request), scale)
 

@@ -54,7 +54,6 @@ _REASONS: tuple[tuple[str, str], ...] = (
     ("Cache FP16 weight", "LoRA files are added to 8-bit weights as they are."),
     ("Script", "the script is chosen in the form."),
     ("SD upscale", "the script is chosen in the form."),
-    ("ControlNet", "ControlNet is not supported."),
     ("ADetailer", "the extension ADetailer is not supported."),
     ("Detailer", "the detailer is not supported."),
     ("Dynamic thresholding", "the extension Dynamic thresholding is not supported."),

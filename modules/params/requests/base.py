@@ -7,11 +7,14 @@ from contextlib import suppress
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, field_validator
+from typing_extensions import Self
 
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
+from modules.params.image import ImageField
 from modules.params.param import param, round_multiples, validate
-from modules.params.requests.job_request import JobRequest
+from modules.params.requests.control_unit import ControlUnit, read_units
+from modules.params.requests.job_request import JobRequest, images_in
 from modules.params.settings import NOT_OVERRIDABLE, Settings
 
 
@@ -70,6 +73,17 @@ def _read_seed(value: Any) -> Any:  # Any: whatever a form or a JSON body holds
             return number_type(value)
     return value
 
+
+def _read_control_units(
+    value: Any,
+) -> tuple[ControlUnit, ...]:  # Any: whatever a form or a JSON body holds
+    try:
+        return read_units(value)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+ControlUnits = Annotated[tuple[ControlUnit, ...], BeforeValidator(_read_control_units)]
 
 # A whole number; an empty text means -1, as in A1111.
 Seed = Annotated[int, BeforeValidator(_read_seed)]
@@ -262,6 +276,12 @@ class GenerationRequest(JobRequest):
         help="Options for this job only, in place of those in the settings.",
         section="model",
     )
+    control_units: ControlUnits = param(
+        (),
+        "ControlNet",
+        help="Control models, adapters and reference pictures that guide the result.",
+        section="control",
+    )
 
     @field_validator("override_settings", mode="before")
     @classmethod
@@ -271,6 +291,37 @@ class GenerationRequest(JobRequest):
             return _read_overrides(value, cls.settings_class)
         except UserError as error:
             raise ValueError(str(error)) from error
+
+    def input_images(self) -> dict[str, ImageField]:
+        """Return the input images by field, those of units as "control_units.0.image"."""
+        images = super().input_images()
+        for index, unit in enumerate(self.control_units):
+            images |= {
+                f"control_units.{index}.{name}": image for name, image in images_in(unit).items()
+            }
+        return images
+
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with input images, by field as `input_images` names them."""
+        own = {name: image for name, image in images.items() if "." not in name}
+        units = tuple(
+            unit.model_copy(
+                update={
+                    name.rpartition(".")[2]: image
+                    for name, image in images.items()
+                    if name.startswith(f"control_units.{index}.")
+                }
+            )
+            for index, unit in enumerate(self.control_units)
+        )
+        return super().with_images(own).model_copy(update={"control_units": units})
+
+    def without_images(self) -> Self:
+        """Return a copy without input images, those of units included."""
+        units = tuple(
+            unit.model_copy(update=dict.fromkeys(images_in(unit))) for unit in self.control_units
+        )
+        return super().without_images().model_copy(update={"control_units": units})
 
     @property
     def task(self) -> str:

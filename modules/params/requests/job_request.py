@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from functools import cache
 from types import new_class
 from typing import Any, ClassVar, cast
@@ -10,7 +11,7 @@ from typing import Any, ClassVar, cast
 from pydantic import BaseModel, ConfigDict
 from typing_extensions import Self
 
-from modules.params.image import is_image_field
+from modules.params.image import ImageField, is_image_field
 from modules.params.param import validate
 from modules.params.settings import Settings
 
@@ -48,6 +49,10 @@ class JobRequest(BaseModel):
         """Return width and height of its images in pixels; 0x0 if it makes none, or they are not known yet."""
         return 0, 0
 
+    def input_images(self) -> dict[str, ImageField]:
+        """Return the input images by field."""
+        return images_in(self)
+
     def without_images(self) -> Self:
         """Return a copy without input images, to keep after the job has ended."""
         fields = type(self).model_fields
@@ -55,9 +60,20 @@ class JobRequest(BaseModel):
             update={k: None for k, field in fields.items() if is_image_field(field)}
         )
 
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with input images, by field as `input_images` names them."""
+        return self.model_copy(update=dict(images))
+
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return validate(type(self), {**dict(self), **changes})
+
+
+def images_in(model: BaseModel) -> dict[str, ImageField]:
+    """Return the images that a model's own fields hold, by field."""
+    fields = type(model).model_fields
+    images = {name: getattr(model, name) for name, it in fields.items() if is_image_field(it)}
+    return {name: image for name, image in images.items() if image is not None}
 
 
 @cache  # one class for each pair: requests of different classes are never equal

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from modules.core.flag_types import MAX_LOADED_CHECKPOINTS
 from modules.params.param import param, validate
+from modules.params.settings.control import ControlSettings
 from modules.params.settings.guidance import GuidanceSettings
 from modules.params.settings.img2img import Img2ImgSettings
 from modules.params.settings.memory import MemorySettings
@@ -34,6 +35,7 @@ NOT_OVERRIDABLE = frozenset(
         "converted_weights_gb",
         "queue_after_restart",
         "script_max_cells",
+        "control_net_unit_count",
         *ServerSettings.model_fields,
         *PromptEditingSettings.model_fields,
     )
@@ -47,6 +49,7 @@ class Settings(
     QueueSettings,
     PreviewSettings,
     UpscalingSettings,
+    ControlSettings,
     Img2ImgSettings,
     PromptEditingSettings,
     NetworkSettings,

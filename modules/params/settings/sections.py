@@ -43,6 +43,7 @@ SECTIONS: Registry[SettingsSection] = Registry(
         SettingsSection("sampling", "Sampling"),
         SettingsSection("speed", "Optimizations"),
         SettingsSection("img2img", "img2img and inpainting"),
+        SettingsSection("control", "ControlNet"),
         SettingsSection("upscaling", "Upscaling"),
         SettingsSection("hires", "Hires. fix"),
         SettingsSection("infotext", "Infotext"),

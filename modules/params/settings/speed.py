@@ -1,14 +1,39 @@
-"""Options that save computation at the cost of detail, off by default."""
+"""Options that save computation; those that cost detail are off by default."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel
+from typing import Annotated
 
+from pydantic import BaseModel, BeforeValidator
+
+from modules.params.attentions import AttentionName, read_attention
 from modules.params.param import param
 
 
 class SpeedSettings(BaseModel):
-    """What of a step is left out."""
+    """How a step is computed, and what of it is left out."""
+
+    cross_attention_optimization: Annotated[AttentionName, BeforeValidator(read_attention)] = param(
+        "Automatic",
+        "Cross attention optimization",
+        help="How attention is computed: Automatic is PyTorch's own; others are listed where their packages are "
+        "installed, and change the last digits of a picture.",
+        choices="attentions",
+        section="speed",
+    )
+    compile_unet: bool = param(
+        False,
+        "Compile",
+        help="Compiles the repeated blocks of the network: takes about a minute once for a model, whatever the size, "
+        "and saves a part of every step on a GPU.",
+        section="speed",
+    )
+    persistent_cond_cache: bool = param(
+        True,
+        "Persistent cond cache",
+        help="Remembers encoded prompts between jobs, also of checkpoints that have left memory.",
+        section="speed",
+    )
 
     token_merging_ratio: float = param(
         0.0,

@@ -7,14 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import PurePath
-from typing import Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from modules.core.errors import UserError
 from modules.core.registry import did_you_mean
 from modules.params.image import is_image_field
-from modules.params.param import Param, params_of
+from modules.params.param import Param, params_of, unit_model
 from modules.params.requests.base import GenerationRequest, overridable_settings
 from modules.params.requests.noise_from_image import SECTION as NOISE_FROM_IMAGE
 from modules.scripts.xyz_plot.a1111_axes import NAMED_AXES, NamedAxis
@@ -37,6 +38,15 @@ NETWORK_AXES: Mapping[str, tuple[str, str]] = {
 }
 _SIZE = re.compile(r"(\d{1,9})\s*[xX]\s*(\d{1,9})")
 _FLOAT_DIGITS = 8  # of a label
+# sd-webui-controlnet's names of axes, where they are not those of its infotexts.
+_UNIT_AXES = {
+    "enabled": "Enabled",
+    "module": "Preprocessor",
+    "processor_res": "Pre Resolution",
+    "threshold_a": "Pre Threshold A",
+    "threshold_b": "Pre Threshold B",
+}
+_MODEL_COST = 0.5
 Change = Callable[[GenerationRequest, Sequence[AxisValue], AxisValue], GenerationRequest]
 
 
@@ -107,6 +117,8 @@ def axes_of(request_type: type[GenerationRequest]) -> Mapping[str, Axis]:
         name = f"{param.label} ({field})" if is_taken else param.label
         names.add(name.casefold())
         axes.append(_field_axis(request_type, name, (field,), param, info))
+    for field, info in request_type.model_fields.items():
+        axes += _unit_axes(field, info)
     return {axis.name.casefold(): axis for axis in axes}
 
 
@@ -149,19 +161,65 @@ def _field_axis(
     param: Param,
     info: FieldInfo,
 ) -> Axis:
-    choices = _choices(param, info)
-    read = read_texts
-    if param.labels:
-        read = partial(_read_labels, param, info)
-    elif isinstance(choices, tuple) and choices and not isinstance(info.default, bool):
-        read = partial(_read_choices, choices)
-    elif isinstance(info.default, bool):
-        read = read_booleans
-    elif isinstance(info.default, int | float):
-        read = read_floats if isinstance(info.default, float) else read_integers
+    choices, read = _choices(param, info), _reader(param, info)
     is_option = fields[0] not in request_type.model_fields
     change = partial(_change_options if is_option else _change_fields, fields)
     return Axis(name, read, change, choices, has_seeds=fields[0] in ("seed", "subseed"))
+
+
+def _reader(param: Param, info: FieldInfo) -> Callable[[str], list[AxisValue]]:
+    """Return what reads the values of a field."""
+    choices = _choices(param, info)
+    if param.labels:
+        return partial(_read_labels, param, info)
+    if isinstance(choices, tuple) and choices and not isinstance(info.default, bool):
+        return partial(_read_choices, choices)
+    if isinstance(info.default, bool):
+        return read_booleans
+    if isinstance(info.default, int | float):
+        return read_floats if info.annotation is float else read_integers
+    return read_texts
+
+
+def _unit_axes(field: str, info: FieldInfo) -> list[Axis]:
+    """Return the axes of the units of a field that is a list of them: each changes all units that are on."""
+    unit, rows = unit_model(info), params_of(unit_model(info) or BaseModel)
+    if unit is None:
+        return []
+    title = next(row.label for row in info.metadata if isinstance(row, Param))
+    axes: list[Axis] = []
+    for name, row in rows.items():
+        its = unit.model_fields[name]
+        if is_image_field(its) or row.section == "api":
+            continue
+        label = f"[{title}] {_UNIT_AXES.get(name) or row.infotext or row.label}"
+        change = partial(_change_units, field, name, label)
+        cost = _MODEL_COST if name == "model" else 0.0
+        axes.append(Axis(label, _reader(row, its), change, _choices(row, its), cost))
+    return axes
+
+
+def _change_units(
+    field: str,
+    name: str,
+    label: str,
+    request: GenerationRequest,
+    values: Sequence[AxisValue],
+    value: AxisValue,
+) -> GenerationRequest:
+    """Return a request whose units that are on have a value; `enabled` itself is changed in the first one alone.
+
+    Raises:
+        UserError: no unit is on.
+    """
+    del values
+    units: list[Any] = list(getattr(request, field))
+    changed = [number for number, unit in enumerate(units) if unit.enabled or name == "enabled"]
+    if not changed:
+        raise UserError(f"'{label}' changes units that are on, and none is.", "Enable one.")
+    for number in changed[:1] if name == "enabled" else changed:
+        units[number] = units[number].replace(**{name: value})
+    return request.replace(**{field: tuple(units)})
 
 
 def _choices(param: Param, info: FieldInfo) -> str | tuple[str, ...]:

@@ -39,5 +39,7 @@ export const scriptSchemas = page.then(({scripts}) => scripts);
 export const processSchema = page.then(({process}) => process);
 // The form of the Checkpoint merger tab.
 export const mergerSchema = page.then(({merger}) => merger);
+// The preprocessors and control types of ControlNet units.
+export const controlSchema = page.then(({control}) => control);
 // The names of all tabs, in order.
 export const tabTitles = page.then(({tabs}) => tabs);

@@ -25,6 +25,7 @@ _HIRES = Section(
     ),
     switch="enable_hr",
 )
+_CONTROL = Section("ControlNet", (("control_units",),))
 _OUTPAINTING = Section(
     "Outpainting",
     (("outpaint_left", "outpaint_right"), ("outpaint_top", "outpaint_bottom")),
@@ -43,7 +44,7 @@ TXT2IMG = FormLayout(
     "txt2img",
     "txt2img",
     rows=(*_SAMPLING, *_SIZE, ("seed",)),
-    sections=(_VARIATION, _HIRES, _REFINER),
+    sections=(_VARIATION, _HIRES, _REFINER, _CONTROL),
 )
 IMG2IMG = FormLayout(
     "img2img",
@@ -59,7 +60,7 @@ IMG2IMG = FormLayout(
         ("n_iter", "batch_size"),
         ("seed",),
     ),
-    sections=(_VARIATION, _REFINER),
+    sections=(_VARIATION, _REFINER, _CONTROL),
     overrides=("img2img_fix_steps",),
     left_out=("mask", "outpainting", "soft inpainting", NOISE_FROM_IMAGE),
     with_file_batch=True,
@@ -86,6 +87,7 @@ INPAINT = FormLayout(
         _OUTPAINTING,
         _SOFT,
         _REFINER,
+        _CONTROL,
         Section(
             "Mask details",
             (
@@ -113,7 +115,7 @@ DEPTH = FormLayout(
         ("n_iter", "batch_size"),
         ("seed",),
     ),
-    sections=(_VARIATION, _REFINER),
+    sections=(_VARIATION, _REFINER, _CONTROL),
 )
 # The form of the reverse half of the Diffusion process tab; it has no tab of its own.
 PROCESS = FormLayout(
@@ -128,7 +130,7 @@ PROCESS = FormLayout(
         ("seed",),
     ),
     sections=(),
-    left_out=("variation", "hires", "batch", "refiner"),
+    left_out=("variation", "hires", "batch", "refiner", "control"),
 )
 EXTRAS = FormLayout(
     "extras",

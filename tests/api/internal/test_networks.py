@@ -195,6 +195,9 @@ def test_2000_files_are_listed_within_a_second_once_they_are_known(
     for number in range(2000):
         write_lora(folder / f"{number % 20}" / f"{number}.safetensors")
     assert len(cards(client)) == 2000  # reads every header
-    started_at = time.perf_counter()
-    assert len(cards(client)) == 2000
-    assert time.perf_counter() - started_at < 5, "it takes 0.2 s where nothing else runs"
+    started = (
+        time.thread_time()
+    )  # of this thread only, whatever else the process and the machine do
+    engine.networks.refresh()
+    assert sum(card.kind == "LoRA" for card in engine.networks.all()) == 2000
+    assert time.thread_time() - started < 1

@@ -6,18 +6,18 @@ import json
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from modules.api.routes import add_routes
 from modules.api.sdapi.requests.img2img import parse_img2img_request
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.params.image import ImageField
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import Img2ImgRequest
+from tests.api.late_client import LateClient, Routes
 from tests.conftest import write_listed_depth
+from tests.engine.fake_executor import FakeExecutor
 
 URL = "/sdapi/v1/img2img"
 IMAGE = ImageField.from_pil(Image.new("RGB", (48, 32), "red")).to_base64()
@@ -27,15 +27,13 @@ DEPTH = {"override_settings": {"sd_model_checkpoint": "depth"}}
 
 
 @pytest.fixture
-def client(idle_engine: Engine, executor) -> TestClient:
+def client(idle_engine: Engine, executor: FakeExecutor, known_routes: Routes) -> TestClient:
     folder = idle_engine.paths.checkpoint_folders[0]
     write_listed_depth(folder / "depth.safetensors")
     write_listed_depth(folder / "pruned.safetensors", with_estimator=False)
     idle_engine.start()
     executor.wait_until_idle()
-    app = FastAPI()
-    add_routes(app, idle_engine)
-    return TestClient(app)
+    return LateClient(idle_engine, known_routes)
 
 
 def post(client: TestClient, **body: Any) -> dict[str, Any]:

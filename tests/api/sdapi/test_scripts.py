@@ -101,7 +101,7 @@ def test_a_script_without_an_image_fails_with_the_reasons(client: TestClient, ex
 
 def test_scripts_are_listed_as_in_a1111(client: TestClient):
     lists = client.get("/sdapi/v1/scripts").json()
-    always_on = ["refiner", "sampler", "seed"]
+    always_on = ["controlnet", "refiner", "sampler", "seed"]
     assert lists["txt2img"] == [
         "prompt matrix",
         "prompts from file or textbox",

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
+from starlette.types import Message
 
 from modules.api.security.gradio_ssrf import GradioSsrfGuard
 
@@ -72,6 +74,21 @@ def test_a_call_of_the_page_has_a_size_limit():
     refused = client.post(JOIN, content=b"1" * 11)
     assert refused.status_code == 413
     assert refused.json()["detail"].startswith("The page sends at most 10 bytes at once.")
+
+
+@pytest.mark.parametrize("parts", [[b"1" * 11], [b"1" * 11, b"1"]])
+def test_a_refusal_waits_for_the_last_part_and_no_longer(parts: list[bytes]):
+    pending, sent = list(parts), []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": pending.pop(0), "more_body": bool(pending)}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": JOIN, "headers": [], "query_string": b""}
+    asyncio.run(GradioSsrfGuard(echo_app(), max_call_bytes=10)(scope, receive, send))
+    assert sent[0]["status"] == 413 and not pending
 
 
 def test_a_call_of_the_page_has_a_number_of_values(client: TestClient):

@@ -107,8 +107,8 @@ def test_a_long_string_is_held_once_and_twice_while_it_ends():
         held, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert held < 34 * MIB
-    assert peak < 72 * MIB
+    assert held < 48 * MIB  # of 32, with room for what other threads allocate meanwhile
+    assert peak < 80 * MIB
 
 
 def make_client(raw: list[bytes]) -> TestClient:

@@ -40,11 +40,13 @@ def make_denoiser(
     *,
     extensions: Sequence[StepExtension] = (),
     name: str = "Euler",
+    conds_per_call: int | None = None,
 ) -> Denoiser:
     plan = make_plan(name, STEPS, cfg=cfg, settings=settings)
     run_sigmas = make_run_sigmas(plan, MODEL_SIGMAS)
     guidance = find_guidance(plan.settings)
-    return Denoiser(Network(unet, OUTPUT), guidance, plan, run_sigmas, conditioning, extensions)
+    network = Network(unet, OUTPUT, conds_per_call)
+    return Denoiser(network, guidance, plan, run_sigmas, conditioning, extensions)
 
 
 def denoise(*args: Any, **kwargs: Any) -> Denoised:
@@ -98,6 +100,16 @@ def test_both_prompts_are_evaluated_in_one_call(unet):
     counting_unet = CountingUNet(unet)
     guide(counting_unet, prompt_conditioning(COND, UNCOND), 7.5)
     assert counting_unet.batches == [4]
+
+
+@torch.inference_mode()
+def test_a_call_has_as_many_prompts_as_the_memory_has_room_for(unet):
+    counting_unet = CountingUNet(unet)
+    guided = guide(counting_unet, prompt_conditioning(COND, UNCOND), 7.5, conds_per_call=1)
+    uncond_pred, cond_pred = predict(unet, X, UNCOND), predict(unet, X, COND)
+    assert torch.equal(guided, uncond_pred + 7.5 * (cond_pred - uncond_pred))
+    guide(counting_unet, several(COND, OTHER), 7.5, conds_per_call=2)
+    assert counting_unet.batches == [2, 2, 4, 2]
 
 
 @torch.inference_mode()

@@ -95,6 +95,15 @@ def test_with_tiles_a_place_does_not_see_what_is_far_away(unet: UNet2DConditionM
     assert not torch.equal(tiled, run(unet, large))
 
 
+def test_tokens_are_merged_and_cut_into_tiles_at_once(unet: UNet2DConditionModel):
+    large = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(3))
+    tiles = tile_unet(unet, (256, 256), TileOptions(128, 1), random.Random(0))
+    with merge_tokens(unet, 0.5), tiles:
+        both = run(unet, large)
+    assert both.shape == large.shape
+    assert float((both - run(unet, large)).abs().max()) < 0.3 * float(both.abs().max())
+
+
 # DeepCache
 
 

@@ -1,6 +1,3 @@
-import gc
-import time
-
 import pytest
 import torch
 
@@ -10,7 +7,6 @@ from modules.backend.loading.loader import load_components
 from modules.backend.loading.state_dict import read_state_dict
 from modules.models.files.header import read_header
 from tests.backend.checkpoints import same, tiny_modules, tiny_weights, write_checkpoint
-from tests.backend.process_memory import resident_bytes
 
 CPU = torch.device("cpu")
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -94,19 +90,3 @@ def test_buffers_share_one_storage_without_overlap():
 
 def test_no_specs_give_no_buffers():
     assert allocate_buffers([]) == []
-
-
-def test_the_memory_is_returned_with_the_last_buffer():
-    tensors = allocate_buffers([BIG] * 8)
-    for tensor in tensors:
-        tensor.fill_(1)
-    filled = resident_bytes()
-    last = tensors.pop()
-    del tensors, tensor
-    gc.collect()
-    assert resident_bytes() > filled - (32 << 20)  # one tensor keeps the storage alive
-    del last
-    deadline = time.monotonic() + 5  # a thread of an earlier test may hold it for a moment
-    while resident_bytes() >= filled - (96 << 20) and time.monotonic() < deadline:
-        gc.collect()
-    assert resident_bytes() < filled - (96 << 20)

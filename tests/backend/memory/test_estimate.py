@@ -3,6 +3,7 @@ import torch
 
 from modules.backend.components import Components, TextEncoder
 from modules.backend.memory import estimate
+from modules.backend.memory.estimate import UnitMemory
 from modules.core.errors import OutOfMemory
 from modules.params.image import ImageField
 from modules.params.requests.img2img import Img2ImgRequest
@@ -51,3 +52,21 @@ def test_sub_prompts_of_and_need_more_memory(components):
     )
 
     assert estimate.needed_bytes(components, seven) == 2 * estimate.needed_bytes(components, three)
+
+
+def test_units_that_do_not_fit_are_named(components):
+    estimate.check(components, Txt2ImgRequest(), torch.device("cpu"), UnitMemory(3, 1000))
+    with pytest.raises(
+        OutOfMemory,
+        match=r"1 at 512x512 with 3 ControlNet units needs about 9000 GB .* fewer units",
+    ):
+        estimate.check(components, Txt2ImgRequest(), torch.device("cpu"), UnitMemory(3, 9 * 10**12))
+
+
+def test_a_card_gets_as_many_prompts_in_a_call_as_it_has_room_for(components):
+    unet = components.unet
+    one = estimate.UNET_BYTES * unet.config["block_out_channels"][0] * 8 * 8 * 2
+    assert estimate.conds_per_call(unet, (8, 8), 2, free=2 * one) == 2
+    assert estimate.conds_per_call(unet, (8, 8), 2, free=2 * one - 1) == 1
+    assert estimate.conds_per_call(unet, (8, 8), 2, free=0) == 1, "something has to be tried"
+    assert estimate.conds_per_call(unet, (8, 8), 2) is None, "a processor refuses before the run"

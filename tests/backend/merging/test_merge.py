@@ -12,13 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from modules.backend.merging.merge import merge_checkpoints
 from modules.core.errors import BadFile, Cancelled, StorageError, UserError
 from modules.params.events import Phase, Progress
 from modules.plan.jobs.merge import check_free_space
 from tests.backend.checkpoints import tiny_modules, tiny_weights, write_checkpoint
 from tests.backend.merging.merging import Folder, positions, read, read_metadata
-from tests.backend.process_memory import resident_bytes
 
 OUT = "model.diffusion_model.out.2.weight"
 IN = "model.diffusion_model.input_blocks.0.0.weight"
@@ -204,24 +202,3 @@ def test_a_file_that_is_cut_short_leaves_nothing(folder: Folder):
     with pytest.raises(BadFile, match="incomplete"):
         folder.merge("a", "b")
     assert folder.names == before
-
-
-def test_memory_holds_a_part_of_one_tensor(tmp_path: Path):
-    folder = Folder(tmp_path)
-    large = {"model.diffusion_model.large": torch.zeros(16_000_000)}  # 64 MB
-    for name in "ab":
-        write_checkpoint(
-            folder.checkpoints / f"{name}.safetensors", weights={**tiny_weights(), **large}
-        )
-    del large
-    folder.merge("a", "b", save_metadata=False)  # what is loaded once
-    plan, peak = folder.plan("a", "b", save_metadata=False), 0
-    before = resident_bytes()
-
-    def watch(event: object) -> None:
-        nonlocal peak
-        peak = max(peak, resident_bytes())
-        folder.events.append(event)
-
-    merge_checkpoints(None, plan, watch, folder.cancel)
-    assert peak - before < 32_000_000  # A, B and the result have 64 MB each

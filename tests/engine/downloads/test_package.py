@@ -70,7 +70,7 @@ def wheel(tmp_path: Path) -> Path:
 def package_of(wheel: Path) -> Package:
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     members = {"Tiny.safetensors": "tiny/compact"}
-    return Package("tiny-upscalers==1.0", "RealESRGAN", digest, TAGS, members)
+    return Package("tiny-upscalers==1.0", "RealESRGAN", digest, TAGS, members, PACKAGES[0].convert)
 
 
 def test_a_compact_network_keeps_its_numbers():

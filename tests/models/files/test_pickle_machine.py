@@ -74,13 +74,13 @@ def read(path):
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_neither_time_nor_memory(tmp_path, name):
     path = write_archive(tmp_path / "bomb.ckpt", BOMBS[name])
-    started = time.process_time()
+    started = time.thread_time()
     outcome = ""
     try:
         assert len(read(path)) <= 500
     except BadFile as error:
         outcome = str(error)
-    assert time.process_time() - started < 5  # on an idle machine 0.5 s
+    assert time.thread_time() - started < 5  # on an idle machine 0.5 s
     assert "damaged" in outcome or not outcome
 
 

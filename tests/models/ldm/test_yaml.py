@@ -130,10 +130,10 @@ def test_what_could_take_memory_or_time_or_look_elsewhere_is_refused(
     tmp_path, monkeypatch, text, message
 ):
     monkeypatch.setenv("SECRET", "open sesame")
-    started = time.process_time()
+    started = time.thread_time()
     with pytest.raises(UserError, match=message) as caught:
         read(tmp_path, text)
-    assert time.process_time() - started < 2
+    assert time.thread_time() - started < 2
     assert "sesame" not in str(caught.value)
     assert len(str(caught.value)) < 500
 

@@ -62,11 +62,11 @@ def test_all_prompts_are_those_of_the_package_dynamicprompts(
     ],
 )
 def test_text_with_nothing_to_draw_stays_as_it_is(text: str, wildcards: Wildcards):
-    start = time.process_time()
+    start = time.thread_time()
     template = PromptTemplate(text, wildcards)
     drawn = template.draw(1)
     assert (drawn.text, drawn.notes, drawn.is_drawn) == (text, (), False)
-    assert time.process_time() - start < 5
+    assert time.thread_time() - start < 5
 
 
 @pytest.mark.parametrize(
@@ -106,17 +106,17 @@ def test_a_missing_wildcard_stays_as_text_with_a_suggestion(wildcards: Wildcards
 def test_files_that_lead_back_to_themselves_end(text: str, tmp_path: Path):
     files = {"loop.txt": text, "tree.txt": "__tree__ {__tree__|__tree__}", "a.txt": "__b__"}
     found = write_files(tmp_path, {**files, "b.txt": "{__a__|__a__}"})
-    start = time.process_time()
+    start = time.thread_time()
     drawn = PromptTemplate(text, found).draw(1)
     assert len(drawn.text) < 1_000_000
     assert text.startswith("$") or "leads back to itself" in drawn.notes[0]
     assert len(list(list_combinations(text, found))) == count_combinations(text, found).count
-    assert time.process_time() - start < 10
+    assert time.thread_time() - start < 10
 
 
 def test_large_files_and_numbers_of_prompts_are_quick(tmp_path: Path):
     found = write_files(tmp_path, {"big.txt": "\n".join(f"value {i}" for i in range(100_000))})
-    start = time.process_time()
+    start = time.thread_time()
     assert PromptTemplate("{2$$__big__}", found).draw(1).text == "value 61225,value 82200"
     assert str(count_combinations("__big__ {3$$__big__}", found)) == "99,997,000,020,000,000,000"
     assert str(count_combinations("{a|b}" * 40, found)) == "1,099,511,627,776"
@@ -124,4 +124,4 @@ def test_large_files_and_numbers_of_prompts_are_quick(tmp_path: Path):
     found = write_files(tmp_path, {**tree, "t30.txt": "a"})
     assert str(count_combinations("__t0__", found)) == "more than 50,000"
     assert next(list_combinations("{a|b}" * 400, found)) == "a" * 400
-    assert time.process_time() - start < 20
+    assert time.thread_time() - start < 20

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, GetJsonSchemaHandler, RootModel
 
 from modules.params.image import is_image_field
+from modules.params.param import unit_model
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
@@ -91,12 +92,13 @@ def make_schema(
     """
     declared: dict[str, Any] = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
-        if is_image_field(field):
-            declared[name] = {
-                **IMAGE_SCHEMA,
-                "title": field.title,
-                "description": field.description,
-            }
+        own: Mapping[str, Any] = IMAGE_SCHEMA if is_image_field(field) else {}
+        unit = unit_model(field)
+        if unit is not None:
+            items = {**make_schema(unit, {}, {}), "additionalProperties": False}
+            own = {"type": "array", "items": items, "default": []}
+        if own:
+            declared[name] = {**own, "title": field.title, "description": field.description}
     return {
         "type": "object",
         "properties": {

@@ -1,6 +1,7 @@
 // Controls of the declared fields. Each maker returns {root, get, set}: its element, and how its value is read and
 // written; a change by the user fires "input" on the root.
 import {makeCombobox} from "../combobox.js";
+import {unitsField} from "../control/units.js";
 import {button, make} from "../core.js";
 import {imageField} from "./images.js";
 import {UPSCALER_LISTS, addUpscalerTools} from "./upscaler_tools.js";
@@ -235,12 +236,12 @@ function addHelp({root, box}, field) {
   });
 }
 
-const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField};
+const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, units: unitsField};
 
 // Returns the control of a field; `lists` holds the choices that the server knows, by name.
 export function makeField(field, id, lists) {
   const control = MAKERS[field.kind](field, id, field.choices ?? lists[field.list] ?? []);
-  addHelp(control, field);
+  if (field.kind !== "units") addHelp(control, field);
   control.list = field.list;
   control.set(field.default ?? null);
   return control;

@@ -68,7 +68,7 @@ export function showNotes({root, schema, form}) {
 // Returns what notes can depend on: texts can be long, and are not.
 function describedValues(form) {
   const values = form.values();
-  for (const name of ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "init_image_strokes", "batch_files"]) {
+  for (const name of ["prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt", "init_image_strokes", "batch_files", "control_units"]) {
     delete values[name];
   }
   return values;

@@ -1,0 +1,1 @@
+"""Control units: what guides a generated image besides its prompts."""

@@ -1,0 +1,1 @@
+"""Networks that make control images: edges, line art, depth and poses."""

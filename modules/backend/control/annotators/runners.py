@@ -1,0 +1,123 @@
+"""RUNNERS: by the names of ANNOTATORS, how a network is loaded from its files and makes a control image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from modules.backend.control.annotators import depth, line_art, soft_edges
+from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
+from modules.backend.control.annotators.weights import load_network
+from modules.images.preprocessors.normals import to_depth_image, to_normals
+from modules.images.preprocessors.poses import Pose
+from modules.images.preprocessors.sizes import Pixels
+from modules.models.annotators import FACE_POINTS, HAND_POINTS
+from modules.models.scan import ModelFile
+
+# Any: the network that the same row loads.
+Load = Callable[[Sequence[ModelFile], torch.device], Any]
+Draw = Callable[[Any, Pixels, float], "Pixels | Pose"]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """One row of the table.
+
+    Args:
+        load: Returns the network of the files; rows with the same function share it.
+        draw: Makes the control image, of a network, an image whose sides are multiples of 64, and threshold a.
+        finish: Changes the control image when what was added to the sides is cut off again.
+    """
+
+    load: Load
+    draw: Draw
+    finish: Callable[[Pixels], Pixels] = lambda image: image
+
+
+def _load_hed(files: Sequence[ModelFile], device: torch.device) -> soft_edges.Hed:
+    return load_network(soft_edges.Hed, files[0], device)
+
+
+def _load_pidinet(files: Sequence[ModelFile], device: torch.device) -> soft_edges.PiDiNet:
+    return load_network(soft_edges.PiDiNet, files[0], device, prefix="module.")
+
+
+def _load_line_art(files: Sequence[ModelFile], device: torch.device) -> line_art.LineArtGenerator:
+    return load_network(line_art.LineArtGenerator, files[0], device)
+
+
+def _load_anime(files: Sequence[ModelFile], device: torch.device) -> line_art.AnimeGenerator:
+    return load_network(line_art.AnimeGenerator, files[0], device, prefix="module.")
+
+
+def _load_depth(files: Sequence[ModelFile], device: torch.device) -> Any:
+    return depth.load_estimator(files[0], device)
+
+
+def _load_poses(files: Sequence[ModelFile], device: torch.device) -> PoseNetworks:
+    by_name = {file.stem.casefold(): file.path for file in files}
+    detector, body = (file.path for file in files[:2])
+    hand, face = by_name.get(HAND_POINTS), by_name.get(FACE_POINTS)
+    return PoseNetworks(PoseFiles(detector, body, hand, face), device)
+
+
+def _draw_depth(network: Any, image: Pixels, _a: float) -> Pixels:
+    return to_depth_image(depth.estimate_depth(network, image))
+
+
+def _draw_normals(network: Any, image: Pixels, background: float) -> Pixels:
+    return to_normals(depth.estimate_depth(network, image), background)
+
+
+def _draw_hed(network: Any, image: Pixels, _a: float, *, is_safe: bool = False) -> Pixels:
+    return soft_edges.find_hed_edges(network, image, is_safe=is_safe)
+
+
+def _draw_pidinet(
+    network: Any, image: Pixels, _a: float, *, is_safe: bool = False, is_sketch: bool = False
+) -> Pixels:
+    return soft_edges.find_pidinet_edges(network, image, is_safe=is_safe, is_sketch=is_sketch)
+
+
+def _draw_line_art(network: Any, image: Pixels, _a: float) -> Pixels:
+    return line_art.draw_line_art(network, image)
+
+
+def _draw_anime(network: Any, image: Pixels, _a: float) -> Pixels:
+    return line_art.draw_anime_lines(network, image)
+
+
+def _find_pose(network: PoseNetworks, image: Pixels, _a: float, *, with_body: bool = True) -> Pose:
+    return network.find(image, with_body=with_body)
+
+
+_POSE = Runner(_load_poses, _find_pose)
+RUNNERS: Mapping[str, Runner] = {
+    "depth": Runner(_load_depth, _draw_depth),
+    "normal": Runner(_load_depth, _draw_normals),
+    "hed": Runner(_load_hed, _draw_hed),
+    "hed_safe": Runner(_load_hed, partial(_draw_hed, is_safe=True)),
+    "scribble_hed": Runner(_load_hed, _draw_hed, soft_edges.to_scribble),
+    "pidinet": Runner(_load_pidinet, _draw_pidinet),
+    "pidinet_safe": Runner(_load_pidinet, partial(_draw_pidinet, is_safe=True)),
+    "pidinet_sketch": Runner(_load_pidinet, partial(_draw_pidinet, is_sketch=True)),
+    "scribble_pidinet": Runner(_load_pidinet, _draw_pidinet, soft_edges.to_scribble),
+    "lineart": Runner(_load_line_art, _draw_line_art),
+    "lineart_coarse": Runner(_load_line_art, _draw_line_art),
+    "lineart_anime": Runner(_load_anime, _draw_anime),
+    "openpose": _POSE,
+    "openpose_hand": _POSE,
+    "openpose_face": _POSE,
+    "openpose_faceonly": Runner(_load_poses, partial(_find_pose, with_body=False)),
+    "openpose_full": _POSE,
+}
+
+
+def to_pixels(image: Any) -> Pixels:
+    """Return a Pillow image as uint8 [height, width, 3]."""
+    return np.asarray(image.convert("RGB"), np.uint8)

@@ -1,0 +1,47 @@
+"""What control units do to finished images: the brightness of a recoloured picture, what inpainting has kept."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+Pixels = np.ndarray  # uint8 [height, width, 3], RGB
+_BLUR = 7  # pixels, as sd-webui-controlnet's option has it
+
+
+def with_luminance(image: Pixels, control: Pixels) -> Pixels:
+    """Return an image with the luminance of a control image, for recolor_luminance.
+
+    Args:
+        image: The result.
+        control: Grey, of the same size.
+    """
+    lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
+    lab[:, :, 0] = control[:, :, 0]
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+
+
+def with_intensity(image: Pixels, control: Pixels) -> Pixels:
+    """Return an image with the values of a control image in HSV, for recolor_intensity.
+
+    Args:
+        image: The result.
+        control: Grey, of the same size.
+    """
+    hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
+    hsv[:, :, 2] = control[:, :, 0]
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+
+
+def with_kept_part(image: Pixels, control: Pixels, mask: np.ndarray) -> Pixels:
+    """Return an image with the control image outside of a mask, for inpaint_only.
+
+    Args:
+        image: The result.
+        control: Of the same size.
+        mask: 1.0 where the image is new, float32 [height, width].
+    """
+    wide = cv2.dilate(mask, np.ones((_BLUR, _BLUR), np.uint8))
+    share = cv2.blur(wide, (_BLUR, _BLUR))[..., None]
+    blended = share * image.astype(np.float32) + (1 - share) * control
+    return blended.clip(0, 255).round().astype(np.uint8)

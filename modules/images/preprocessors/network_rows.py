@@ -1,0 +1,203 @@
+"""Rows of PREPROCESSORS whose control image takes a network: depth, edges, line art, poses and segments.
+
+Their `annotator` names a row of ANNOTATORS (`models/annotators`), which knows the files, and a function of the backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from modules.images.preprocessors.row import RESOLUTION, Preprocessor, Slider
+
+_REMOVE_NEAR = Slider("Remove Near %", 0, 0, 100, 0.1)
+_REMOVE_BACKGROUND = Slider("Remove Background %", 0, 0, 100, 0.1)
+_SAFE_STEPS = Slider("Safe Steps", 2, 0, 10, 1)
+_MEDIAPIPE = "by MediaPipe"
+_SOFT_EDGE = ("SoftEdge",)
+_SCRIBBLE = ("Scribble", "SparseCtrl")
+
+
+def unavailable(
+    name: str,
+    control_types: tuple[str, ...],
+    instead: str,
+    *,
+    key: str = "",
+    resolution: Slider | None = None,
+    a: Slider | None = None,
+    b: Slider | None = None,
+) -> Preprocessor:
+    """Return the row of a preprocessor that this version cannot run.
+
+    Args:
+        name: Of the row.
+        control_types: Likewise.
+        instead: A sentence that says what to use.
+        key: Of the row, as the others.
+        resolution: Likewise.
+        a: Likewise.
+        b: Likewise.
+    """
+    return Preprocessor(
+        name,
+        control_types,
+        key,
+        resolution=resolution,
+        a=a,
+        b=b,
+        unavailable=f"This version cannot run the preprocessor '{name}'. {instead}",
+    )
+
+
+def _network(
+    name: str,
+    control_types: tuple[str, ...],
+    key: str,
+    annotator: str,
+    priority: int = 0,
+    note: str = "",
+) -> Preprocessor:
+    """Return a row without thresholds whose key in the API is its annotator's, if not said otherwise."""
+    return Preprocessor(
+        name,
+        control_types,
+        key,
+        annotator=annotator,
+        resolution=RESOLUTION,
+        priority=priority,
+        note=note,
+    )
+
+
+_DEPTH = (
+    Preprocessor(
+        "depth_midas",
+        ("Depth",),
+        "depth",
+        annotator="depth",
+        resolution=RESOLUTION,
+        priority=100,
+    ),
+    Preprocessor(
+        "normal_midas",
+        ("NormalMap",),
+        "normal_map",
+        annotator="normal",
+        resolution=RESOLUTION,
+        a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
+    ),
+)
+
+_EDGES = (
+    _network("softedge_hed", _SOFT_EDGE, "hed", "hed"),
+    _network("softedge_hedsafe", _SOFT_EDGE, "hed_safe", "hed_safe"),
+    _network("softedge_pidinet", _SOFT_EDGE, "pidinet", "pidinet", 100),
+    _network("softedge_pidisafe", _SOFT_EDGE, "pidinet_safe", "pidinet_safe"),
+    _network("scribble_hed", _SCRIBBLE, "", "scribble_hed"),
+    _network("scribble_pidinet", _SCRIBBLE, "pidinet_scribble", "scribble_pidinet", 100),
+    _network("t2ia_sketch_pidi", ("T2I-Adapter",), "pidinet_sketch", "pidinet_sketch"),
+    _network("lineart_realistic", ("Lineart",), "lineart", "lineart"),
+    _network("lineart_coarse", ("Lineart",), "", "lineart_coarse"),
+    _network("lineart_anime", ("Lineart",), "", "lineart_anime"),
+)
+
+_POSES = (
+    *(
+        _network(name, ("OpenPose",), "", name, priority, _MEDIAPIPE)
+        for name, priority in (
+            ("openpose", 0),
+            ("openpose_hand", 0),
+            ("openpose_face", 0),
+            ("openpose_faceonly", 0),
+            ("openpose_full", 100),
+        )
+    ),
+    _network("dw_openpose_full", ("OpenPose",), "", "openpose_full", 0, _MEDIAPIPE),
+    *(
+        unavailable(name, ("OpenPose",), "Use openpose_full.", key=key, resolution=RESOLUTION)
+        for name, key in (
+            ("animal_openpose", ""),
+            ("densepose (pruple bg & purple torso)", "densepose"),
+            ("densepose_parula (black bg & blue torso)", "densepose_parula"),
+        )
+    ),
+    unavailable(
+        "mediapipe_face",
+        (),
+        "Use openpose_faceonly.",
+        resolution=RESOLUTION,
+        a=Slider("Max Faces", 1, 1, 10, 1),
+        b=Slider("Min Face Confidence", 0.5, 0.01, 1.0, 0.01),
+    ),
+)
+
+_UNAVAILABLE_DEPTH = (
+    *(
+        unavailable(name, ("Depth",), "Use depth_midas.", resolution=RESOLUTION, a=a, b=b)
+        for name, a, b in (
+            ("depth_anything", None, None),
+            ("depth_anything_v2", None, None),
+            ("depth_hand_refiner", None, None),
+            ("depth_leres", _REMOVE_NEAR, _REMOVE_BACKGROUND),
+            ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),
+            ("depth_zoe", None, None),
+        )
+    ),
+    replace(
+        unavailable("normal_bae", ("NormalMap",), "Use normal_midas.", resolution=RESOLUTION),
+        priority=100,
+    ),
+    unavailable(
+        "normal_dsine",
+        ("NormalMap",),
+        "Use normal_midas.",
+        resolution=RESOLUTION,
+        a=Slider("Fov", 60, 0, 360, 0.1),
+        b=Slider("Iterations", 5, 1, 20, 1),
+    ),
+)
+
+_UNAVAILABLE_LINES = (
+    unavailable(
+        "lineart_anime_denoise", ("Lineart",), "Use lineart_standard.", resolution=RESOLUTION
+    ),
+    unavailable(
+        "softedge_teed",
+        ("SoftEdge",),
+        "Use softedge_hed or softedge_pidinet.",
+        key="te_hed",
+        resolution=RESOLUTION,
+        a=_SAFE_STEPS,
+    ),
+    unavailable(
+        "softedge_anyline",
+        ("SoftEdge",),
+        "Use softedge_hed or softedge_pidinet.",
+        resolution=Slider("Resolution", 1280, 64, 2048, 8),
+        a=_SAFE_STEPS,
+    ),
+)
+
+_SEGMENTATION = "Paint the segments yourself, and use the module none."
+_UNAVAILABLE_SEGMENTS = tuple(
+    replace(
+        unavailable(name, ("Segmentation",), _SEGMENTATION, key=key, resolution=RESOLUTION),
+        priority=priority,
+    )
+    for name, key, priority in (
+        ("seg_ofade20k", "oneformer_ade20k", 100),
+        ("seg_ofcoco", "oneformer_coco", 0),
+        ("seg_ufade20k", "segmentation", 0),
+        ("seg_anime_face", "anime_face_segment", 0),
+        ("mobile_sam", "", 0),
+    )
+)
+
+NETWORK_ROWS: tuple[Preprocessor, ...] = (
+    *_DEPTH,
+    *_EDGES,
+    *_POSES,
+    *_UNAVAILABLE_DEPTH,
+    *_UNAVAILABLE_LINES,
+    *_UNAVAILABLE_SEGMENTS,
+)

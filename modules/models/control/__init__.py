@@ -1,0 +1,1 @@
+"""Control models: ControlNet and its kin, as files; what runs them is backend/control."""

@@ -1,0 +1,1 @@
+"""ControlNet units as plans hold them: resolved, and checked without the device."""

@@ -1,0 +1,75 @@
+"""PlannedUnit: a ControlNet unit with all that the backend needs of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modules.images.preprocessors.table import PREPROCESSORS
+from modules.models.control.control_model import ControlModel
+from modules.models.scan import ModelFile
+from modules.params.requests.control_unit import ControlUnit
+from modules.plan.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class PlannedUnit:
+    """A unit that takes part in a pass.
+
+    Args:
+        index: Of the unit in the request, for messages.
+        unit: As requested. Without an image it takes the init image.
+        model: Its control model; None for a preprocessor that acts without one.
+        preprocessing: How its control image is made; None where its picture is taken as it is.
+        image_encoder: The file of the image encoder that an IP-Adapter reads; None for other models.
+        is_soft: Whether deeper outputs of a ControlNet count more than those near the picture.
+    """
+
+    index: int
+    unit: ControlUnit
+    model: ControlModel | None = None
+    preprocessing: Preprocessing | None = None
+    image_encoder: ModelFile | None = None
+    is_soft: bool = False
+
+    @property
+    def label(self) -> str:
+        """Return how messages call it."""
+        return f"ControlNet unit {self.index}"
+
+    @property
+    def is_cond_only(self) -> bool:
+        """Return whether the unit leaves the negative prompt's prediction alone."""
+        return self.unit.control_mode == "ControlNet is more important"
+
+    @property
+    def module(self) -> str:
+        """Return the name of its preprocessor, whatever spelling the request has."""
+        return PREPROCESSORS.get(self.unit.module).name
+
+    @property
+    def is_reference(self) -> bool:
+        """Return whether the UNet sees its picture as such; a control model has no part in it."""
+        return self.module.startswith("reference_")
+
+    @property
+    def masks(self) -> bool:
+        """Return whether the picture is masked: the control model paints there anew."""
+        return PREPROCESSORS.get(self.unit.module).needs_mask
+
+    @property
+    def counts_nowhere(self) -> bool:
+        """Return whether no output of it has a weight."""
+        return not self.unit.weight and self.unit.advanced_weighting is None
+
+    @property
+    def pools(self) -> bool:
+        """Return whether outputs are reduced to their means; sd-webui-controlnet tells such a model by its name, too."""
+        return self.model is not None and "shuffle" in self.model.stem.lower()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Return its files."""
+        files = () if self.preprocessing is None else self.preprocessing.files
+        networks = (self.model, self.image_encoder)
+        return tuple(file.path for file in (*networks, *files) if file is not None)

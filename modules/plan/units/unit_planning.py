@@ -1,0 +1,186 @@
+"""Plans one ControlNet unit: resolves its model, and refuses what cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from modules.core.errors import NotFound, UserError
+from modules.images.preprocessors.sizes import pixel_perfect_resolution
+from modules.images.preprocessors.table import PREPROCESSORS
+from modules.models.control.control_model import ControlModel
+from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER
+from modules.models.index import ModelIndex
+from modules.models.model_spec import ModelSpec
+from modules.params.requests.base import GenerationRequest
+from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUnit
+from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.requests.init_image import InitImageRequest
+from modules.plan.preprocessing import Preprocessing, plan_preprocessing
+from modules.plan.units.image_encoder import find_image_encoder
+from modules.plan.units.planned_unit import PlannedUnit
+
+_MANY_SHOWN = 3
+
+
+def plan_unit(
+    index: int,
+    unit: ControlUnit,
+    request: GenerationRequest,
+    checkpoint: ModelSpec,
+    models: ModelIndex,
+) -> PlannedUnit:
+    """Return a unit with all that the backend needs of it.
+
+    Args:
+        index: Of the unit in the request.
+        unit: It is enabled.
+        request: Of the first pass.
+        checkpoint: Likewise.
+        models: Finds the control model.
+
+    Raises:
+        NotFound: it has no picture, no model, or one that does not exist.
+        BadFile: its model cannot be used.
+        UserError: its model was made for checkpoints of another family, or its options contradict each other.
+    """
+    planned = PlannedUnit(index, unit, is_soft=unit.control_mode != "Balanced")
+    if unit.image is None and not _has_init_image(request):
+        raise NotFound(f"{planned.label} has no picture.", "Add one, or turn the unit off.")
+    if unit.guidance_start > unit.guidance_end:
+        raise UserError(
+            f"{planned.label} ends at {unit.guidance_end:g} of the steps, before it begins at"
+            f" {unit.guidance_start:g}.",
+            "Move the ending control step behind the starting one.",
+        )
+    model = _find_model(planned, models)
+    planned = replace(
+        planned,
+        unit=unit.model_copy(
+            update={
+                "module": PREPROCESSORS.get(unit.module).name,
+                "model": model.title if model else NO_MODEL,
+            }
+        ),
+        model=model,
+        preprocessing=_plan_preprocessing(unit, request, models),
+    )
+    check_family(planned, checkpoint, models)
+    _check_options(planned)
+    if planned.model is None or planned.model.layout != IP_ADAPTER:
+        return planned
+    encoder = find_image_encoder(planned.label, planned.model, models)
+    return replace(planned, image_encoder=encoder)
+
+
+def fits(planned: PlannedUnit, checkpoint: ModelSpec) -> bool:
+    """Return whether a checkpoint can follow a unit."""
+    if planned.model is None:
+        return True
+    return planned.model.fits(checkpoint.family.network_family, context_width(checkpoint))
+
+
+def context_width(model: ModelSpec) -> int:
+    """Return the width of the text that a checkpoint's UNet attends to, 0 if unknown."""
+    widths = [info.hidden_size for info in model.checkpoint.text_encoders]
+    return sum(widths) if all(widths) else 0
+
+
+def check_family(planned: PlannedUnit, checkpoint: ModelSpec, models: ModelIndex) -> None:
+    """Refuse a control model that was made for checkpoints of another family.
+
+    Raises:
+        UserError: with what would fit.
+    """
+    control = planned.model
+    if control is None or fits(planned, checkpoint):
+        return
+    family, width = checkpoint.family.network_family, context_width(checkpoint)
+    fitting = [model.title for model in models.control.fitting(family, width)]
+    made_for, needed = control.family, family
+    if made_for == family:  # such as the demo model, which is a small SD 1.x
+        made_for += f" with texts {control.facts.context_width} wide"
+        needed += f" with texts {width} wide"
+    raise UserError(
+        f"{planned.label}: '{control.title}' is for {made_for}, and '{checkpoint.checkpoint.name}' is {needed}.",
+        f"Choose {_listing(fitting)}." if fitting else f"models/ControlNet has none for {needed}.",
+    )
+
+
+def _has_init_image(request: GenerationRequest) -> bool:
+    return isinstance(request, InitImageRequest) and request.init_image is not None
+
+
+def _find_model(planned: PlannedUnit, models: ModelIndex) -> ControlModel | None:
+    name = planned.unit.model.strip()
+    if planned.is_reference:
+        return None
+    if name and name.casefold() != NO_MODEL.casefold():
+        return models.control.find(name)
+    if not PREPROCESSORS.get(planned.unit.module).needs_model:
+        return None
+    titles = [model.title for model in models.control.models()]
+    hint = f"Choose {_listing(titles)}." if titles else "Put one into models/ControlNet."
+    raise NotFound(f"{planned.label} has no control model.", hint)
+
+
+def _plan_preprocessing(
+    unit: ControlUnit, request: GenerationRequest, models: ModelIndex
+) -> Preprocessing | None:
+    """Return how the control image of a unit is made, None where its picture is taken as it is."""
+    row = PREPROCESSORS.get(unit.module)
+    if row.name == NO_MODULE or not (row.makes_image or row.unavailable):
+        return None
+    numbers = unit.processor_res, unit.threshold_a, unit.threshold_b
+    preprocessing = plan_preprocessing(models, row.name, numbers, (request.seed, request.subseed))
+    if not unit.pixel_perfect:
+        return preprocessing
+    image = unit.image or (request.init_image if isinstance(request, InitImageRequest) else None)
+    size = request.width, request.height
+    resolution = pixel_perfect_resolution(image.size if image else size, size, unit.resize_mode)
+    return preprocessing.with_resolution(resolution)
+
+
+def _check_options(planned: PlannedUnit) -> None:
+    """Refuse options that a unit's model cannot follow.
+
+    Raises:
+        UserError: there is one.
+    """
+    unit, model = planned.unit, planned.model
+    if model is None:
+        return
+    if model.layout == CONTROLNET_UNION and unit.union_control_type == "Unknown":
+        raise UserError(
+            f"{planned.label}: '{model.title}' is for several types of control pictures.",
+            "Choose the union control type of this picture, such as Depth.",
+        )
+    weights, count = unit.advanced_weighting, model.facts.output_count
+    if weights is not None and count and len(weights) != count:
+        raise UserError(
+            f"{planned.label} has {len(weights)} advanced weights, and '{model.title}' has {count} outputs.",
+            f"Give {count} numbers, or none.",
+        )
+
+
+def proportions_note(planned: PlannedUnit, request: GenerationRequest) -> str:
+    """Return what becomes of a control picture whose proportions are not those of the result, "" for nothing."""
+    image = planned.unit.image
+    if image is None or (isinstance(request, Img2ImgRequest) and request.inpaint_full_res):
+        return ""
+    width, height = image.size
+    if width * request.height == height * request.width:
+        return ""
+    fate = {
+        "Just Resize": "it was stretched",
+        "Crop and Resize": "its edges were cropped",
+        "Resize and Fill": "its sides were filled",
+    }[planned.unit.resize_mode]
+    return f"{planned.label}: its picture is {width}x{height} and the result {request.width}x{request.height}; {fate}."
+
+
+def _listing(titles: Sequence[str]) -> str:
+    shown = [f"'{title}'" for title in titles[:_MANY_SHOWN]]
+    if len(titles) > _MANY_SHOWN:
+        return f"{', '.join(shown)} or another one"
+    return " or ".join(shown)

@@ -1,0 +1,223 @@
+// One ControlNet unit: its picture, and the fields that follow its control type, preprocessor and model.
+import {button, make} from "../core.js";
+import {PaintBoard} from "../generation/canvas.js";
+import {makeField, numberProblem} from "../generation/fields.js";
+import {buildPreview} from "./preview.js";
+
+const ALL = "All", NONE = "None", UNKNOWN = "Unknown";
+const NUMBERS = ["processor_res", "threshold_a", "threshold_b"];
+const DEFAULT = -1;  // of these numbers: what the preprocessor has
+const DRAW = "draw", MASK = "mask";
+const MASK_OPACITY = 0.65;
+// Rows of fields; those in the second list are folded away.
+const ROWS = [["module", "model"], ["union_control_type"], ["weight"], ["guidance_start", "guidance_end"]];
+const MORE_ROWS = [["control_mode"], ["resize_mode"], ["hr_option"], ["inpaint_crop_input_image"], ["mask"], ["effective_region_mask"]];
+const BRUSH = {
+  label: "The brush", kind: "radio", default: DRAW, choices: [["draws on the picture", DRAW], ["paints the mask", MASK]],
+  help: "A drawing is a part of the control picture; the mask says where the preprocessor or the adapter counts.",
+};
+
+function row(...elements) {
+  const root = make("div", "unit-row");
+  root.append(...elements);
+  return root;
+}
+
+export class ControlUnit {
+  // `schema` holds the preprocessors and control types; see ui/forms/control_schema.py.
+  constructor(fields, id, index, schema) {
+    Object.assign(this, {fields, id, index, schema, models: []});
+    this.prefix = id.split("_control_units")[0];
+    this.controls = {};
+    this.numbers = {};  // of NUMBERS, as far as the preprocessor has them: {control, field}
+    this.root = make("div", "control-unit");
+    this.root.id = id;
+    const enabled = this.#make("enabled"), pixelPerfect = this.#make("pixel_perfect");
+    this.sliders = make("div", "unit-numbers");
+    const more = make("details", "unit-more");
+    more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
+    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders,
+      this.preview.root, more);
+    enabled.box.setAttribute("aria-label", `Enable unit ${index}`);
+    this.controls.module.root.addEventListener("input", () => this.#showNumbers());
+    this.controls.model.root.addEventListener("input", () => this.#showUnion());
+    this.#hide();
+  }
+
+  #make(name) {
+    const field = this.fields[name];
+    // The lists follow the control type.
+    this.controls[name] = makeField({...field, list: undefined, choices: field.choices ?? (field.list ? [] : undefined)}, `${this.id}_${name}`, {});
+    return this.controls[name];
+  }
+
+  #rows(rows) {
+    return rows.map((names) => row(...names.map((name) => this.#make(name).root)));
+  }
+
+  // The picture, with what is painted on it
+  #picture() {
+    const image = this.#make("image"), brush = makeField(BRUSH, `${this.id}_brush`, {});
+    const tell = () => image.root.dispatchEvent(new Event("input", {bubbles: true}));
+    this.brush = brush;
+    this.board = new PaintBoard(`${this.id}_image`, {
+      label: `Control picture of unit ${this.index}`, onChange: tell, onRemove: () => image.clear(),
+    });
+    this.board.tools.colour.value = "#000000";
+    image.root.classList.add("with-board");
+    image.root.removeAttribute("title");
+    const blank = button("New canvas", "An empty white picture of the size of the result, to draw on", () => this.#makeCanvas());
+    blank.id = `${this.id}_canvas`;
+    image.root.append(this.board.root, blank, brush.root);
+    image.root.addEventListener("image-changed", ({detail}) => {
+      this.board.show(detail?.width ? detail : null);
+      brush.root.hidden = !detail;
+      blank.hidden = Boolean(detail);
+      this.preview?.forget();
+    });
+    brush.root.addEventListener("input", () => this.#showBrush());
+    brush.root.hidden = true;
+    this.#showBrush();
+    return image.root;
+  }
+
+  #showBrush() {
+    const isMask = this.brush.get() === MASK;
+    this.board.setLook({hasColour: !isMask, opacity: isMask ? MASK_OPACITY : 1});
+  }
+
+  #resultSize() {
+    const side = (name) => Number(document.getElementById(`${this.prefix}_${name}`)?.value) || 512;
+    return {width: side("width"), height: side("height")};
+  }
+
+  #usePreview(image) {
+    this.set({image, image_strokes: "", module: "none", control_type: this.type.get()});
+    this.root.dispatchEvent(new Event("input", {bubbles: true}));
+  }
+
+  async #makeCanvas() {
+    const canvas = make("canvas");
+    Object.assign(canvas, this.#resultSize());
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#ffffff";
+    context.fillRect(0, 0, canvas.width, canvas.height);
+    const blob = await new Promise((resolve) => { canvas.toBlob(resolve); });
+    this.controls.image.take(new File([blob], "canvas.png", {type: "image/png"}));
+  }
+
+  // Control type, preprocessor and model
+  #types() {
+    const names = Object.keys(this.schema.types);
+    this.type = makeField({
+      label: "Control type", kind: "radio", default: ALL, choices: names.map((name) => [name, name]),
+      help: "What the control picture shows: the lists of preprocessors and models then offer what is for it.",
+    }, `${this.id}_type`, {});
+    this.type.root.classList.add("control-types");
+    this.type.root.addEventListener("input", () => this.#chooseType());
+    return this.type.root;
+  }
+
+  #chooseType() {
+    const name = this.type.get(), {module, union_type: union} = this.schema.types[name];
+    const {controls} = this;
+    this.#offer();
+    controls.module.set(module);
+    const fitting = this.#fitting();
+    controls.model.set((fitting.find(({title}) => title.includes("11")) ?? fitting[0])?.title ?? NONE);
+    if (name === ALL) controls.model.set(NONE);
+    controls.union_control_type.set(union || UNKNOWN);
+    this.brush.set(name === "Inpaint" ? MASK : DRAW);
+    this.#showBrush();
+    this.#showNumbers();
+    this.#showUnion();
+  }
+
+  #fitting() {
+    const name = this.type.get();
+    return this.models.filter(({types}) => name === ALL || types.includes(name));
+  }
+
+  #offer() {
+    const {module, model} = this.controls, {modules} = this.schema;
+    for (const [control, rows] of [
+      [module, this.schema.types[this.type.get()].modules.map((name) => [modules[name].label, name])],
+      [model, [NONE, ...this.#fitting().map(({title}) => title)]],
+    ]) {
+      const value = control.get();
+      control.offer(rows);
+      control.set(value || control.get());
+    }
+  }
+
+  // Offers the control models that fit the checkpoint.
+  offerModels(models) {
+    this.models = models;
+    this.#offer();
+    this.#showUnion();
+  }
+
+  #showUnion() {
+    const chosen = this.models.find(({title}) => title === this.controls.model.get());
+    this.controls.union_control_type.root.hidden = !chosen?.is_union;
+  }
+
+  // Resolution and thresholds have names and ranges of the preprocessor.
+  #showNumbers(values = {}) {
+    const {sliders = {}, makes_image: makesImage} = this.schema.modules[this.controls.module.get()] ?? {};
+    this.preview.root.hidden = !makesImage;
+    this.numbers = {};
+    this.sliders.replaceChildren();
+    for (const name of NUMBERS.filter((one) => sliders[one])) {
+      const field = {...sliders[name], kind: "slider", help: this.fields[name].help};
+      const control = makeField(field, `${this.id}_${name}`, {}), value = values[name] ?? DEFAULT;
+      if (value >= field.min && value <= field.max) control.set(value);
+      this.numbers[name] = {control, field};
+      this.sliders.append(control.root);
+    }
+  }
+
+  // What a form without such a pass or mask has no use for.
+  #hide() {
+    const has = (name) => document.getElementById(`${this.prefix}_${name}`) !== null;
+    this.controls.hr_option.root.hidden = !has("enable_hr");
+    this.controls.inpaint_crop_input_image.root.hidden = !has("inpaint_full_res");
+  }
+
+  showProblems() {
+    const own = Object.entries(this.controls).map(([name, control]) => ({control, field: this.fields[name]}));
+    for (const {control, field} of [...own, ...Object.values(this.numbers)]) {
+      control.showProblem?.(numberProblem(field, control.get()));
+    }
+  }
+
+  get() {
+    const values = Object.fromEntries(Object.entries(this.controls).map(([name, control]) => [name, control.get()]));
+    for (const name of NUMBERS) values[name] = this.numbers[name]?.control.get() ?? DEFAULT;
+    return {...values, control_type: this.type.get(), image_strokes: this.board.text, paints_mask: this.brush.get() === MASK};
+  }
+
+  // Sets what is named; all else keeps its value.
+  set(values) {
+    const module = values.module ?? this.controls.module.get();
+    this.type.set(values.control_type ?? this.#typeOf(module));
+    this.#offer();
+    for (const [name, control] of Object.entries(this.controls)) if (values[name] !== undefined) control.set(values[name]);
+    if (values.paints_mask !== undefined) this.brush.set(values.paints_mask ? MASK : DRAW);
+    if (values.image_strokes !== undefined) this.board.load(values.image_strokes);
+    this.#showBrush();
+    this.#showNumbers({...this.#numberValues(), ...values});
+    this.#showUnion();
+  }
+
+  #numberValues() {
+    return Object.fromEntries(Object.entries(this.numbers).map(([name, {control}]) => [name, control.get()]));
+  }
+
+  #typeOf(module) {
+    const {types} = this.schema;
+    return Object.keys(types).find((name) => name !== ALL && types[name].module === module)
+      ?? Object.keys(types).find((name) => name !== ALL && module !== "none" && types[name].modules.includes(module)) ?? ALL;
+  }
+}

@@ -1,0 +1,243 @@
+"""What a ControlNet costs: steps over the stock pipeline with the same components, its loading, and jobs without a unit."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tools import full_size
+
+_PROMPT = "a red circle on a blue background"
+_SIDE = 256
+_STEPS = 3
+_HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256, 320)
+_ENCODER = ("input_blocks.", "middle_block.", "time_embed.")
+_UNET = "model.diffusion_model."
+Side = Callable[[], float]
+Compare = Callable[[Side, Side, int], tuple[list[float], list[float], list[float]]]
+
+
+def run(rounds: int, compare: Compare) -> None:
+    """Print all ratios."""
+    with tempfile.TemporaryDirectory() as folder:
+        setup = _Setup(Path(folder))
+        sides = {
+            f"{_STEPS} steps with a unit, over the stock pipeline": (setup.ours, setup.stock()),
+            f"{_STEPS} steps without one, over the loop alone": (setup.without_units, setup.loop),
+            "loading, over a plain read": (setup.load, setup.read),
+        }
+        for name, (ours, bare) in sides.items():
+            ratios, our_times, bare_times = compare(ours, bare, rounds)
+            print(
+                f"{name}: {statistics.median(our_times):.2f} s and {statistics.median(bare_times):.2f} s; ratio, median"
+                f" of {rounds} pairs: {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})"
+            )
+
+
+def write_controlnet(path: Path) -> Path:
+    """Write a ControlNet of SD 1.x with random weights, 723 MB."""
+    from tests.models.model_files import shapes_of
+
+    shapes = {
+        name.removeprefix(_UNET): shape
+        for name, shape in shapes_of("sd1").items()
+        if name.startswith(tuple(_UNET + part for part in _ENCODER))
+    }
+    inputs = 3
+    for number, width in enumerate(_HINT_WIDTHS):
+        shapes[f"input_hint_block.{2 * number}.weight"] = [width, inputs, 3, 3]
+        shapes[f"input_hint_block.{2 * number}.bias"] = [width]
+        inputs = width
+    widths = (320, 320, 320, 320, 640, 640, 640, 1280, 1280, 1280, 1280, 1280)
+    layers = {f"zero_convs.{number}.0": width for number, width in enumerate(widths)}
+    for layer, width in {**layers, "middle_block_out.0": 1280}.items():
+        shapes[f"{layer}.weight"], shapes[f"{layer}.bias"] = [width, width, 1, 1], [width]
+    return full_size.write_shapes({f"control_model.{k}": v for k, v in shapes.items()}, path)
+
+
+class _Setup:
+    """A full-size SD 1.x checkpoint and a ControlNet for it, in 16 bits."""
+
+    def __init__(self, folder: Path) -> None:
+        import torch
+        from PIL import Image, ImageDraw
+
+        from modules.backend.runner import Runner
+        from modules.models.index import ModelIndex
+        from modules.params.device_options import DeviceOptions
+        from modules.params.image import ImageField
+        from modules.params.requests.control_unit import ControlUnit
+        from modules.params.requests.txt2img import Txt2ImgRequest
+        from modules.params.settings import Settings
+        from modules.plan.planner import make_plan
+        from modules.prompt.tokens import ClipTokenizer
+
+        full_size.write("sd1", folder / "model.safetensors")
+        self.path = write_controlnet(folder / "control" / "line.safetensors")
+        configs = full_size.ROOT / "configs"
+        folders = {"Checkpoint": [folder], "ControlNet": [folder / "control"]}
+        index = ModelIndex(folders, configs, folder / "cache")
+        image = Image.new("RGB", (_SIDE, _SIDE))
+        ImageDraw.Draw(image).ellipse((40, 40, 200, 200), outline="white", width=2)
+        self.image = image
+        unit = ControlUnit(enabled=True, image=ImageField.from_pil(image), model="line")
+        request = Txt2ImgRequest(
+            prompt=_PROMPT,
+            width=_SIDE,
+            height=_SIDE,
+            steps=_STEPS,
+            sampler_name="Euler",
+            seed=1,
+            control_units=(unit,),
+        )
+        settings = Settings(precision="Half")
+        self.plan = make_plan(request, index, index.find_checkpoint("model"), settings)
+        tokenizer = ClipTokenizer(configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
+        self.runner = Runner(DeviceOptions(use_cpu=not torch.cuda.is_available()), tokenizer)
+        self.model = self.runner.models.acquire(self.plan.model)
+        with torch.inference_mode():
+            self.conditioning = self.model.encode_prompts(
+                _PROMPT, "blurry", self.plan.timeline, settings, (_SIDE, _SIDE)
+            )
+        self.shape = self.model.components.latent_format.shape(_SIDE, _SIDE)
+
+    def _base(self) -> Any:
+        from modules.backend.control.controlnet_weights import BaseUNet
+
+        components = self.model.components
+        return BaseUNet(components.unet, components.unet_origin, self.runner.device.torch_device)
+
+    def _network(self) -> Any:
+        """Return the loaded ControlNet, as units use it."""
+        from modules.backend.control.controlnet import ControlNetwork
+        from modules.backend.control.controlnet_weights import load_controlnet
+
+        base, model = self._base(), self.plan.control[0].model
+        assert model is not None
+
+        def load() -> ControlNetwork:
+            return ControlNetwork(
+                load_controlnet(model, base, base.device), base.device, stays=True
+            )
+
+        return self.model.control_networks.get(model, load)
+
+    def _run(self, plan: Any, *, has_units: bool) -> float:
+        import torch
+
+        from modules.backend.control.units import prepare_units
+        from modules.backend.noise.noise import ImageNoise, noise_options
+        from modules.backend.pipelines.sampling_run import make_run_sigmas
+
+        model, device = self.model, self.runner.device.torch_device
+        options = noise_options(plan, model.components.latent_format)
+        noise = ImageNoise(plan.batches[0], self.shape, device, options)
+        started_at = time.perf_counter()
+        with torch.inference_mode():
+            if not has_units:
+                model.pipeline(plan, model.model_sigmas, self.conditioning, noise)
+                return _elapsed(device, started_at)
+            units = prepare_units(
+                plan,
+                model.components,
+                model.control_networks,
+                self.runner.models.preprocessors,
+                make_run_sigmas(plan, model.model_sigmas),
+                0,
+            )
+            with units.use():
+                model.pipeline(
+                    plan,
+                    model.model_sigmas,
+                    self.conditioning,
+                    noise,
+                    extensions=units.extensions,
+                )
+        return _elapsed(device, started_at)
+
+    def ours(self) -> float:
+        """Run the steps with a unit whose picture is encoded anew."""
+        self._network().forget()
+        return self._run(self.plan, has_units=True)
+
+    def without_units(self) -> float:
+        """Run the steps of a job without a unit."""
+        return self._run(replace(self.plan, control=()), has_units=True)
+
+    def loop(self) -> float:
+        """Run the steps without asking for units."""
+        return self._run(replace(self.plan, control=()), has_units=False)
+
+    def load(self) -> float:
+        """Load the ControlNet."""
+        from modules.backend.control.controlnet_weights import load_controlnet
+
+        base, model = self._base(), self.plan.control[0].model
+        assert model is not None
+        started_at = time.perf_counter()
+        load_controlnet(model, base, base.device)
+        return _elapsed(base.device, started_at)
+
+    def read(self) -> float:
+        """Read its file."""
+        started_at = time.perf_counter()
+        self.path.read_bytes()
+        return time.perf_counter() - started_at
+
+    def stock(self) -> Side:
+        """Return what runs the steps in diffusers' pipeline, with the same networks."""
+        import torch
+        from diffusers import EulerDiscreteScheduler, StableDiffusionControlNetPipeline
+
+        from modules.backend.control.controlnet_weights import load_controlnet
+
+        components, base = self.model.components, self._base()
+        model = self.plan.control[0].model
+        assert model is not None
+        pipeline: Any = StableDiffusionControlNetPipeline(
+            vae=components.vae,
+            text_encoder=components.text_encoders[0].network,
+            tokenizer=None,
+            unet=components.unet,
+            controlnet=load_controlnet(model, base, base.device),
+            scheduler=EulerDiscreteScheduler(
+                beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"
+            ),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        latents = torch.randn((1, *self.shape), generator=torch.Generator().manual_seed(1))
+        cond, uncond = self.conditioning.conds[0], self.conditioning.uncond
+
+        def bare() -> float:
+            started_at = time.perf_counter()
+            pipeline(
+                image=self.image,
+                prompt_embeds=cond.at_step(0),
+                negative_prompt_embeds=uncond.at_step(0),
+                latents=latents.to(base.device, components.unet.dtype),
+                width=_SIDE,
+                height=_SIDE,
+                num_inference_steps=_STEPS,
+                guidance_scale=7.0,
+                output_type="latent",
+            )
+            return _elapsed(base.device, started_at)
+
+        return bare
+
+
+def _elapsed(device: Any, started_at: float) -> float:
+    """Return the seconds since a moment, once the device has nothing left to do."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started_at
