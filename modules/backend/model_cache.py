@@ -87,8 +87,8 @@ class ModelCache:
         self._device = device
         self._tokenizer = tokenizer
         self._cache_folder = cache_folder
-        self._weights_folder = None if cache_folder is None else cache_folder / WEIGHTS_FOLDER
         self.prompts = PromptCache()
+        self._weights_folder = None if cache_folder is None else cache_folder / WEIGHTS_FOLDER
         self._models: dict[_Key, LoadedModel] = {}  # most recently used last
         self._policies: dict[_Key, MemoryPolicy] = {}
 

@@ -23,12 +23,6 @@ ATTENTIONS = {"xformers": "xformers", "opt_sdp_no_mem_attention": "sdp-no-mem"}
 OPTION_FLAGS = {"memory_policy": MEMORY_POLICIES, "cross_attention_optimization": ATTENTIONS}
 # The values of the option `accelerator` by those of the flag.
 ACCELERATORS = {"openvino": "OpenVINO"}
-# Settings that a flag overrides for one run: name of the setting and field of the flag.
-SETTING_FLAGS = {
-    "sd_model_checkpoint": "ckpt",
-    "sd_checkpoints_limit": "sd_checkpoints_limit",
-    "converted_weights_gb": "converted_weights_gb",
-}
 MAX_LOADED_CHECKPOINTS = 10
 
 
@@ -88,15 +82,13 @@ def subpath(text: str) -> str:
     return path
 
 
-def chosen_options(flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that flags set or choose a value of, where one of their flags is given. Any: values of all types."""
-    values: dict[str, Any] = {name: flags[flag] for name, flag in SETTING_FLAGS.items()}
-    values["accelerator"] = ACCELERATORS.get(flags["accelerator"] or "")
-    values |= {
+def chosen_options(flags: Mapping[str, Any]) -> dict[str, str]:
+    """Return the options that flags choose a value of; "" where none of its flags is given. Any: values of all types."""
+    values = {
         option: next((value for flag, value in choices.items() if flags[flag]), "")
         for option, choices in OPTION_FLAGS.items()
     }
     if flags["xformers"] and find_spec("xformers") is None:
         logger.warning("--xformers has no effect: the package xformers is not installed.")
         values["cross_attention_optimization"] = ""
-    return {name: value for name, value in values.items() if value not in (None, "")}
+    return values

@@ -53,10 +53,8 @@ _SINGLE_KEYS = (
     "Hr Option",
 )
 _PREFIXES = ("ControlNet ", *(f"ControlNet-{number} " for number in range(MAX_UNITS)))
-KEYS = (
-    *(f"ControlNet {number}" for number in range(MAX_UNITS)),
-    *(prefix + key for prefix in _PREFIXES for key in _SINGLE_KEYS),
-)
+KEYS = tuple(f"ControlNet {number}" for number in range(MAX_UNITS))
+OLD_KEYS = tuple(prefix + key for prefix in _PREFIXES for key in _SINGLE_KEYS)
 # Keys whose value is a group of numbers: "starting/ending: (0, 1)".
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "starting/ending": ("guidance_start", "guidance_end"),

@@ -24,8 +24,8 @@ CHECKPOINT, VAE, TEXT_ENCODER = "Checkpoint", "VAE", "Text encoder"
 CONTROLNET, CLIP_VISION = "ControlNet", "CLIP vision encoder"
 EMBEDDING, HYPERNETWORK = "Embedding", "Hypernetwork"
 UPSCALER = "Upscaler"
-PREVIEW_DECODER = "Preview decoder"
 ANNOTATOR = "Annotator"
+PREVIEW_DECODER = "Preview decoder"
 FACE_RESTORER = "Face restorer"
 _UNET_NAMES = (
     UNET_PREFIX + "*",

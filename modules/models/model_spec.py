@@ -39,8 +39,8 @@ class ModelSpec:
         memory_policy: Which parts stay on the device: "Automatic", or a row of the backend's POLICIES.
         stores_fp8: Whether weights are stored in 8 bits.
         precision: "Automatic" for the device's choice, or whether it computes in 32 or 16 bits.
-        weight_cache_bytes: How much of the disk converted weights may take.
         accelerator: What computes the UNet.
+        weight_cache_bytes: How much of the disk converted weights may take.
     """
 
     checkpoint: Checkpoint
@@ -53,8 +53,8 @@ class ModelSpec:
     memory_policy: MemoryPolicyName = "Automatic"
     stores_fp8: bool = False
     precision: PrecisionName = "Automatic"
-    weight_cache_bytes: int = 0
     accelerator: AcceleratorName = "PyTorch"
+    weight_cache_bytes: int = 0
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -99,8 +99,8 @@ def make_model_spec(models: ModelIndex, checkpoint: Checkpoint, settings: Settin
         memory_policy=settings.memory_policy_for(is_sdxl=family.is_sdxl),
         stores_fp8=settings.stores_fp8(is_sdxl=family.is_sdxl),
         precision=settings.precision,
-        weight_cache_bytes=int(settings.converted_weights_gb * 1e9),
         accelerator=settings.accelerator,
+        weight_cache_bytes=int(settings.converted_weights_gb * 1e9),
     )
 
 

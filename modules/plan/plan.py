@@ -94,8 +94,8 @@ class Plan(JobPlan):
         templates: In a drawn plan, infotext pairs with the templates.
         precision: The dtype that its UNet computed in, where the infotext states it; "" before.
         step_extensions: What extensions add to the steps of this pass.
-        preview_files: Files of small decoders, of which one may fit the checkpoint's VAE.
         control: The ControlNet units of this pass.
+        preview_files: Files of small decoders, of which one may fit the checkpoint's VAE.
     """
 
     request: GenerationRequest
@@ -112,8 +112,8 @@ class Plan(JobPlan):
     image_upscaler: PlannedUpscaler | None = None
     precision: str = ""
     step_extensions: tuple[StepExtensionRow, ...] = ()
-    preview_files: tuple[ModelFile, ...] = ()
     control: tuple[PlannedUnit, ...] = ()
+    preview_files: tuple[ModelFile, ...] = ()
     drawn: tuple[Plan, ...] = ()
     templates: tuple[tuple[str, str], ...] = ()
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
+from modules.core.command_line import parse_flags
 from modules.core.credentials import Credential
 from modules.core.errors import UserError
-from modules.core.flags import GROUPS, Flags, parse_flags
+from modules.core.flags import GROUPS, Flags
 
 IGNORED_NAMES = [(name, row.takes_value) for row in IGNORED_FLAGS for name in row.names.split()]
 

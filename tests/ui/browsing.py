@@ -26,6 +26,9 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 
+# Ends after what the page does next: its handlers, and a frame.
+NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
@@ -98,6 +101,32 @@ def open_tab(page, title: str) -> None:
 
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
+
+
+class Traffic:
+    """The requests of a page that are not answered yet."""
+
+    def __init__(self, page) -> None:
+        self._page, self._pending = page, set()
+        page.on("request", lambda request: self._pending.add(request))
+        for event in ("requestfinished", "requestfailed"):
+            page.on(event, lambda request: self._pending.discard(request))
+
+    def wait_until_quiet(self, timeout_s: float = 60) -> None:
+        """Wait until the page has shown what it asked for: two frames without a pending request."""
+        deadline, quiet_frames = time.monotonic() + timeout_s, 0
+        while quiet_frames < 2:
+            assert time.monotonic() < deadline, [request.url for request in self._pending]
+            self._page.evaluate(NEXT_FRAME)
+            quiet_frames = 0 if self._pending else quiet_frames + 1
+
+
+def wait_until_kept(page, form: str, name: str, value: object) -> None:
+    """Wait until a form has kept a value, which it does a moment after the last change."""
+    page.wait_for_function(
+        "([form, name, value]) => JSON.parse(sessionStorage.getItem(`webui-form-${form}`))?.[name] === value",
+        arg=[form, name, value],
+    )
 
 
 def wait_for_value(page, selector: str, value: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.ui.browsing import needs_browser, open_tab
+from tests.ui.browsing import Traffic, needs_browser, open_tab
 
 pytestmark = needs_browser
 
@@ -40,13 +40,13 @@ def test_no_tab_has_a_serious_violation(page, viewport, scheme):
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size(viewport)
-    found: list[str] = []
+    found, traffic = [], Traffic(page)
     for tab in TABS:
         open_tab(page, tab)
         page.evaluate(
             "for (const part of document.querySelectorAll('#tabs details')) part.open = true"
         )
-        page.wait_for_timeout(300)  # what opens asks the server for its rows
+        traffic.wait_until_quiet()  # what opens asks the server for its rows
         for violation in axe.Axe().run(page).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 nodes = [" ".join(node["target"][:1]) for node in violation["nodes"]][:4]

@@ -139,7 +139,7 @@ def repaint_it(hand: Mouse) -> None:
 
     hand.press("#img2img_to_inpaint")
     page.wait_for_selector("#tab_Inpaint .paint-view:visible")
-    page.wait_for_timeout(500)  # until the picture is drawn
+    page.wait_for_function("document.querySelector('#tab_Inpaint .paint-view').style.height")
     hand.press("#tab_Inpaint .paint-view")
     page.wait_for_selector("#tab_Inpaint .paint-board[data-strokes='1']")
     hand.press("#inpaint_generate")

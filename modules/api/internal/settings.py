@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from modules.core.flag_types import OPTION_FLAGS, SETTING_FLAGS
+from modules.core.flag_types import OPTION_FLAGS
+from modules.core.flags import SETTING_FLAGS
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.params.field_schema import field_schema

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from modules.backend import vae
 from modules.backend.control.adapters.image_prompts import ImagePrompts
@@ -21,6 +23,7 @@ from modules.backend.control.adapters.latent_fixes import (
     KeptLatents,
     LatentFix,
     LatentSource,
+    OtherChannels,
 )
 from modules.backend.control.adapters.lllite import LLLiteExtension, load_lllite
 from modules.backend.control.adapters.reference import (
@@ -132,8 +135,13 @@ def make_references(units: Sequence[UnitInputs]) -> UnitEffect:
     """
     components = units[0].components
     references = [_make_reference(inputs) for inputs in units]
-    extension = ReferenceExtension(references, components.alphas_cumprod)
+    extension = ReferenceExtension(references, _alphas(units[0]))
     return UnitEffect(extension, extension.use(components.unet))
+
+
+def _alphas(inputs: UnitInputs) -> Tensor:
+    """Return the share of signal at each timestep, on the device once for all steps."""
+    return inputs.components.alphas_cumprod.to(inputs.device, torch.float32)
 
 
 def _make_reference(inputs: UnitInputs) -> Reference:
@@ -177,7 +185,7 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     components = inputs.components
     source = LatentSource(
         _encode_hint(inputs),
-        components.alphas_cumprod,
+        _alphas(inputs),
         components.prediction_type,
         min(max(unit.weight, 0.0), 1.0),
     )
@@ -210,6 +218,23 @@ def _make_finish(inputs: UnitInputs) -> Finish | None:
         return Image.fromarray(_FINISHES[name](pixels, control))
 
     return finish
+
+
+def make_channels_effect(inputs: UnitInputs) -> UnitEffect:
+    """Return what an inpainting checkpoint without a masked request gets of a unit: its mask and the rest of its picture."""
+    components = inputs.components
+    latent_channels = components.latent_format.channels
+    is_inpainting = components.unet.config["in_channels"] == 2 * latent_channels + 1
+    if not is_inpainting or not inputs.planned.masks:
+        return UnitEffect()
+    mask = _find_mask(inputs)
+    if mask is None:
+        return UnitEffect()
+    pixels = vae.image_to_pixels(inputs.hint.image) * (1 - mask)
+    latents = vae.encode_pixels(components.vae, pixels)
+    side = components.latent_format.pixels_per_cell
+    cells = functional.max_pool2d(mask, side).to(latents)
+    return UnitEffect(OtherChannels(torch.cat([cells, latents], dim=1), latent_channels))
 
 
 # By the preprocessor's name: changes the pixels of a result by those of the control picture.

@@ -9,6 +9,7 @@ import torch
 from modules.backend.components import Components
 from modules.backend.control.adapter_makers import (
     ADAPTER_MAKERS,
+    make_channels_effect,
     make_module_effect,
     make_references,
 )
@@ -104,7 +105,11 @@ def prepare_units(
         effect
         for inputs in units
         if inputs.planned.model is not None
-        for effect in (MAKERS[inputs.model.layout](inputs), make_module_effect(inputs))
+        for effect in (
+            MAKERS[inputs.model.layout](inputs),
+            make_module_effect(inputs),
+            make_channels_effect(inputs),
+        )
     ]
     # Last, as in sd-webui-controlnet: a reference is seen without what other units add to a call.
     references = [inputs for inputs in units if inputs.planned.is_reference]

@@ -94,27 +94,28 @@ class ProgressReporter(StepExtension):
         speed = done / max(time.perf_counter() - self._started_at, 1e-6)
         self._sink(Progress(self._batch_index * total + done, self._batch_count * total, speed))
         self._send_preview()
-        is_due = (state.index + 1) % self._settings.preview_step == 0
-        if self._previewer is not None and self._copy is None and is_due:
-            self._begin_preview(self._previewer, state.denoised)
+        previewer = self._previewer
+        is_turn = (state.index + 1) % self._settings.preview_step == 0
+        if previewer is not None and self._copy is None and is_turn:
+            self._show(previewer, state.denoised)
 
-    def _begin_preview(self, previewer: Previewer, denoised: Tensor) -> None:
+    def _show(self, previewer: Previewer, denoised: Tensor) -> None:
         """Make a preview if somebody looks and the last one is old enough."""
         latents = denoised if self._settings.show_progress_grid else denoised[:1]
         if self._cancel.wants_preview(previewer.interval_s) and self._cancel.wants_preview(
             previewer.pause_s(latents)
         ):
-            self._copy = self._start_copy(previewer.make(latents))
-            self._send_preview()
+            previewer.show(latents, self._start_preview)
+
+    def _start_preview(self, pixels: Tensor) -> None:
+        self._copy = self._start_copy(pixels)
+        self._send_preview()
 
     def _send_preview(self) -> None:
         """Pass on the preview that is on its way, if it has arrived."""
         if self._copy is not None and self._copy.is_ready():
-            began = time.perf_counter()
             self._sink(Preview(Image.fromarray(self._copy.result().numpy())))
             self._copy = None
-            if self._previewer is not None:
-                self._previewer.shown_s = time.perf_counter() - began
 
 
 def _evaluation_count(hires_plan: Plan) -> int:

@@ -56,21 +56,21 @@ class LatentToRgb:
         return cls(torch.linalg.lstsq(inputs, colours.colours).solution)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return float32 [batch, 3, height, width] on the device of the latents, one pixel per cell; about -1 to 1."""
+        """Return float32 [batch, 3, height, width] on their device, one pixel per latent cell; about -1 to 1."""
         self._weights = weights = self._weights.to(latents.device)
         cells = latents.float().permute(0, 2, 3, 1)  # [batch, height, width, channels]
         return (cells @ weights[:-1] + weights[-1]).permute(0, 3, 1, 2)
 
     def __call__(self, latents: Tensor) -> Image.Image:
         """Return the batch side by side, at one pixel per latent cell."""
-        return Image.fromarray(to_pixels(self.decode(latents)).cpu().numpy())
+        return Image.fromarray(to_row(self.decode(latents)).cpu().numpy())
 
 
-def to_pixels(images: Tensor) -> Tensor:
-    """Return a batch of images side by side, uint8 [height, width, 3] on their device, for which nobody has to wait.
+def to_row(pixels: Tensor) -> Tensor:
+    """Return a batch of images side by side, uint8 [height, width, 3] on their device.
 
     Args:
-        images: [batch, 3, height, width], -1 to 1, or a little beyond.
+        pixels: [batch, 3, height, width], -1 to 1, or a little beyond.
     """
-    row = torch.cat(list(images.float().permute(0, 2, 3, 1)), dim=1)
+    row = torch.cat(list(pixels.float().permute(0, 2, 3, 1)), dim=1)
     return ((row.clamp(-1, 1) + 1) * 127.5).to(torch.uint8)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from modules.backend.device import preview_dtype
 from modules.backend.memory.estimate import is_out_of_memory
 from modules.backend.memory.offload import execution_device
-from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb, to_pixels
+from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb, to_row
 from modules.backend.previews.networks import ApproxNetwork, find_network
 from modules.backend.vae import decode_pixels
 from modules.core.errors import NotFinite
@@ -51,20 +51,16 @@ class PreviewMethod:
         if self.seconds_per_cell is None:
             part = latents[:1, :, :_PROBE_SIDE, :_PROBE_SIDE].contiguous()
             self.decode(part)  # whatever happens the first time only
-            _wait_for(part.device)
-            began = time.perf_counter()
-            self.decode(part)
-            _wait_for(part.device)
-            self.seconds_per_cell = (time.perf_counter() - began) / _cells(part)
-        return self.seconds_per_cell * _cells(latents)
+            self.measure(part, self.decode)
+        return (self.seconds_per_cell or 0.0) * _cells(latents)
 
-    def measure(self, latents: Tensor) -> Tensor:
-        """Return the images of latents, and remember what they cost; of a GPU that is measured by the part alone."""
+    def measure(self, latents: Tensor, work: Callable[[Tensor], object]) -> None:
+        """Do what a preview of latents needs, and remember what it costs."""
+        _wait_for(latents.device)  # the step itself is not the preview's
         began = time.perf_counter()
-        images = self.decode(latents)
-        if latents.device.type == "cpu":
-            self.seconds_per_cell = (time.perf_counter() - began) / _cells(latents)
-        return images
+        work(latents)
+        _wait_for(latents.device)
+        self.seconds_per_cell = (time.perf_counter() - began) / _cells(latents)
 
 
 class PreviewMethods:
@@ -133,7 +129,6 @@ class Previewer:
 
     Attributes:
         interval_s: Likewise.
-        shown_s: What it took to encode and keep the last one.
     """
 
     def __init__(
@@ -141,7 +136,6 @@ class Previewer:
     ) -> None:
         self._make_ladder = make_ladder
         self.interval_s = interval_s
-        self.shown_s = 0.0
 
     @cached_property
     def _ladder(self) -> list[PreviewMethod]:
@@ -149,20 +143,25 @@ class Previewer:
 
     def pause_s(self, latents: Tensor) -> float:
         """Return how many seconds lie between two previews, so that they cost no more than their share of the time."""
-        cost_s = self._method(latents).seconds(latents) + self.shown_s
-        return max(self.interval_s, cost_s / MOST_SHARE)
+        return max(self.interval_s, self._method(latents).seconds(latents) / MOST_SHARE)
 
-    def make(self, latents: Tensor) -> Tensor:
-        """Return a preview, uint8 [height, width, 3] on the device of the model; the batch is side by side.
+    def show(self, latents: Tensor, show: Callable[[Tensor], object]) -> None:
+        """Make a preview and pass it on.
+
+        On a card it is measured once, before the first one: a measurement waits for the card, and a step must not.
 
         Args:
             latents: [batch, channels, rows, columns].
+            show: Gets it as uint8 [height, width, 3] on their device. What it costs to encode and keep it counts, too, on
+                a processor.
         """
-        images: list[Tensor] = []
-        while not images:
-            method = self._method(latents)
-            self._try(method, lambda method=method: images.append(method.measure(latents)))
-        return to_pixels(images[0])
+        method = self._method(latents)
+
+        def work(latents: Tensor) -> None:
+            show(to_row(method.decode(latents)))
+
+        is_measured = latents.device.type == "cpu"
+        self._try(method, lambda: method.measure(latents, work) if is_measured else work(latents))
 
     def _method(self, latents: Tensor) -> PreviewMethod:
         """Return the first method whose previews come often enough."""
@@ -195,7 +194,6 @@ class Previewer:
 
 
 def _wait_for(device: torch.device) -> None:
-    """Wait until a device has done all that it was given: once for each method and pass, to measure it."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 

@@ -41,15 +41,6 @@ class MemorySettings(BaseModel):
         section="model",
     )
 
-    converted_weights_gb: float = param(
-        20.0,
-        "Disk space for converted weights (GB)",
-        help="A checkpoint whose weights a processor converts, such as 16-bit ones to 32 bits, is kept converted in the cache "
-        "folder and loads faster from then on; the least recently used ones are deleted; 0 keeps none.",
-        ge=0,
-        le=10_000,
-        section="model",
-    )
     accelerator: AcceleratorName = param(
         "PyTorch",
         "Accelerator",
@@ -62,6 +53,15 @@ class MemorySettings(BaseModel):
         "AUTO",
         "OpenVINO device",
         help="What OpenVINO computes on: AUTO takes an Intel GPU or NPU before the CPU.",
+        section="model",
+    )
+    converted_weights_gb: float = param(
+        20.0,
+        "Disk space for converted weights (GB)",
+        help="A checkpoint whose weights a processor converts, such as 16-bit ones to 32 bits, is kept converted in the cache "
+        "folder and loads faster from then on; the least recently used ones are deleted; 0 keeps none.",
+        ge=0,
+        le=10_000,
         section="model",
     )
 

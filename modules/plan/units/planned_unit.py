@@ -8,7 +8,9 @@ from pathlib import Path
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
 from modules.models.scan import ModelFile
+from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import ControlUnit
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.plan.preprocessing import Preprocessing
 
 
@@ -56,6 +58,11 @@ class PlannedUnit:
     def masks(self) -> bool:
         """Return whether the picture is masked: the control model paints there anew."""
         return PREPROCESSORS.get(self.unit.module).needs_mask
+
+    def has_mask(self, request: GenerationRequest) -> bool:
+        """Return whether there is a mask for it: its own, or that of the request."""
+        own = self.unit.mask is not None
+        return own or (isinstance(request, Img2ImgRequest) and request.mask is not None)
 
     @property
     def counts_nowhere(self) -> bool:

@@ -44,6 +44,7 @@ def plan_unit(
         BadFile: its model cannot be used.
         UserError: its model was made for checkpoints of another family, or its options contradict each other.
     """
+    unit = unit.model_copy(update={"module": PREPROCESSORS.get(unit.module).name})
     planned = PlannedUnit(index, unit, is_soft=unit.control_mode != "Balanced")
     if unit.image is None and not _has_init_image(request):
         raise NotFound(f"{planned.label} has no picture.", "Add one, or turn the unit off.")
@@ -56,12 +57,7 @@ def plan_unit(
     model = _find_model(planned, models)
     planned = replace(
         planned,
-        unit=unit.model_copy(
-            update={
-                "module": PREPROCESSORS.get(unit.module).name,
-                "model": model.title if model else NO_MODEL,
-            }
-        ),
+        unit=unit.model_copy(update={"model": model.title if model else NO_MODEL}),
         model=model,
         preprocessing=_plan_preprocessing(unit, request, models),
     )

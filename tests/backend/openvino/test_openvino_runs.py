@@ -139,7 +139,8 @@ def test_half_precision_stays_near_and_is_stated(run: Run, tokenizer: ClipTokeni
     models = LoadedModels(HALF, tokenizer, cache)
     image, _ = run(models=models)
     assert (image.accelerator, image.precision) == ("OpenVINO", "bf16")
-    assert psnr(image, expected) > 25
+    torch_half, _ = run(models=models, accelerator="PyTorch", precision="Half")
+    assert psnr(image, expected) > min(40, psnr(torch_half, expected) - 3)
     changes = {"width": 64, "cfg_scale": 1, "batch_size": 1}
     _, listener = run(changes, models)
     assert listener.phases.count("Compiling the UNet for OpenVINO") == 1
@@ -187,7 +188,7 @@ def test_calls_with_further_inputs_and_changed_layers_are_those_of_pytorch(
         sample, timestep, hidden = (
             inputs[0],
             inputs[1],
-            inputs[2][..., : unet.config.cross_attention_dim],
+            inputs[2][..., : unet.config["cross_attention_dim"]],
         )
         middle = {"mid_block_additional_residual": torch.tensor(0.5)}
         expected = unet(sample, timestep, hidden, return_dict=False, **middle)[0]

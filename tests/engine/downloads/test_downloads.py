@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -147,7 +148,9 @@ def test_a_download_is_paused_and_goes_on_where_it_was(
     downloads.pause(added.id)
     server.release.set()
     wait_for(downloads, "paused")
-    time.sleep(0.5)  # the worker has let go
+    for thread in threading.enumerate():
+        if thread.name == "downloads":
+            thread.join(20)  # it has let go
     part = checkpoints(paths) / f"download-{added.id}.part"
     assert part.stat().st_size == 200_000
     downloads.resume(added.id)

@@ -195,7 +195,7 @@ class NormBank(Bank):
     def _adapt(self, x: Tensor) -> Tensor:
         own_variance, own_mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
         variances, means = zip(*self._moments, strict=True)
-        variance, mean = sum(variances) / len(variances), sum(means) / len(means)
+        variance, mean = torch.stack(variances).mean(0), torch.stack(means).mean(0)
         normal = (x - own_mean) / own_variance.clamp(min=_LEAST_VARIANCE).sqrt()
         adapted = normal * variance.clamp(min=_LEAST_VARIANCE).sqrt() + mean
         rows = self._step.uncond_rows(len(x))
