@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor
@@ -58,7 +58,7 @@ class Acceleration:
             return
         unet = model.components.unet
         # Hooks and offload are out of the way: `_refusal` and `is_changed` have seen to it.
-        unet.forward = _Exchanged(unet.forward, compiled, self)
+        unet.forward = cast("Any", _Exchanged(unet.forward, compiled, self))
         try:
             yield
         finally:

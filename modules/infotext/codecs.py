@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modules.infotext import control_units
+from modules.infotext.control_units import KEYS, OLD_KEYS, read_units, write_units
 
 _SIZE = re.compile(r"(\d{1,6})\s?[xX\xd7*]\s?(\d{1,6})")
 _USE_SAME = (
@@ -191,10 +191,10 @@ CODECS: tuple[Codec, ...] = (
     Codec(
         "ControlNet",
         ("control_units",),
-        control_units.KEYS,
-        control_units.write_units,
-        control_units.read_units,
-        other_keys=control_units.OLD_KEYS,
+        KEYS,
+        write_units,
+        read_units,
+        other_keys=OLD_KEYS,
     ),
 )
 

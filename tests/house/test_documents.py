@@ -23,8 +23,8 @@ from tools.docs_tables import TAB_TITLES, TABLES, documents, read, render, route
 ROOT = Path(__file__).resolve().parents[2]
 TEXTS = {str(file.relative_to(ROOT)): read(file) for file in documents()}
 README = TEXTS["README.md"]
-# Tells of the flags of tools, too.
-DEVELOPING = "docs/developing.md"
+# They tell of the flags of tools, too.
+OF_TOOLS = ("docs/developing.md", "docs/performance.md")
 NAMED_FILE = re.compile(
     r"`((?:tools|tests|modules|configs|docs|\.ci)/[\w./-]*|requirements[\w-]*\.\w+|v[12][\w-]*\.yaml)`"
 )
@@ -92,7 +92,7 @@ def test_continuous_integration_runs_the_test_command_of_the_readme():
     assert last == f"exec {commands(README)[1]} </dev/null"
 
 
-@pytest.mark.parametrize("name", [name for name in TEXTS if name != DEVELOPING])
+@pytest.mark.parametrize("name", [name for name in TEXTS if name not in OF_TOOLS])
 def test_every_flag_that_is_named_exists(name: str):
     named = set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]+)", TEXTS[name]))
     own = {one.name.replace("_", "-") for one in fields(Flags) if "flag" in one.metadata}
