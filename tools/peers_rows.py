@@ -139,9 +139,10 @@ def stable_diffusion_cpp(path: Path) -> Picture:
         if count == steps and step > len(clock.steps):  # other counts: loading and decoding
             clock.end_step()
 
-    cpp.set_progress_callback(report)  # once: it ends the process when another one takes its place
+    cpp.set_progress_callback(report)
     params = cpp.SDContextParams(model_path=str(path))
     params.n_threads = os.cpu_count() or 1
+    params.free_params_immediately = False  # a second picture would find no weights
     context = cpp.SDContext(params)
 
     def picture(prompt: str, side: int, steps: int, clock: Clock) -> None:
