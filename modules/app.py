@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import gc
 import logging
 import os
 import secrets
@@ -26,9 +27,10 @@ from modules.api.security.cors import Origins
 from modules.api.security.guard import LOOPBACK_NAMES, add_guards
 from modules.api.security.header_timeout import HeaderTimeoutProtocol
 from modules.api.security.subpath import Subpath
+from modules.core.command_line import parse_flags
 from modules.core.credentials import Credential, split_commas
 from modules.core.errors import UserError, WebUIError
-from modules.core.flags import Flags, parse_flags
+from modules.core.flags import Flags
 from modules.core.log_limit import RepetitionFilter
 from modules.core.paths import Paths
 from modules.core.private import close_to_others
@@ -306,8 +308,9 @@ class _Server(uvicorn.Server):
         self._url = f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start serving, then start the engine in the background."""
+        """Start serving, then start the engine in the background: PyTorch is imported from now on."""
         await super().startup(sockets)
+        gc.enable()  # see `__main__`
         sys.stdout.write(f"Running on {self._url}  (Ctrl-C stops)\n")
         sys.stdout.flush()
         threading.Thread(target=self._engine.start, name="start", daemon=True).start()

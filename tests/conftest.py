@@ -6,6 +6,7 @@ share what the file's fixtures made; so do all in the browser, which share one s
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +39,28 @@ SD1_SHAPES = {
 DEPTH_SHAPES = {**SD1_SHAPES, "model.diffusion_model.input_blocks.0.0.weight": [4, 5, 1, 1]}
 ESTIMATOR_SHAPES = {"depth_model.model.pretrained.model.cls_token": [1, 4]}
 # The files that take longest: begun first, since a core is idle at the end while the other has not finished its file.
-LONGEST = ("test_types.py", "test_a1111_pictures.py", "test_full_size.py")
+LONGEST = (
+    "test_types.py",
+    "test_a1111_pictures.py",
+    "test_kill.py",
+    "test_bootstrap.py",
+    "test_full_size.py",
+    "test_hostile.py",
+)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[Any]:
+    """Let the garbage collector leave alone what is imported with the tests.
+
+    A million objects of torch and its like stay until the end: a collection that looks at them takes a third of a
+    second, and there is one whenever a model leaves memory.
+    """
+    gc.disable()
+    result = yield
+    gc.freeze()
+    gc.enable()
+    return result
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

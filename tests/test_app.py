@@ -22,9 +22,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from modules import app
 from modules.api.security.guard import add_guards
+from modules.core.command_line import parse_flags
 from modules.core.credentials import Credential
 from modules.core.errors import UserError
-from modules.core.flags import Flags, parse_flags
+from modules.core.flags import Flags
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.prompt.tokens import ClipTokenizer

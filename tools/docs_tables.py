@@ -27,8 +27,9 @@ from pydantic import BaseModel  # noqa: E402
 from modules import app  # noqa: E402
 from modules.api.routes import add_routes  # noqa: E402
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS  # noqa: E402
+from modules.core.command_line import parse_flags  # noqa: E402
 from modules.core.flag import Flag  # noqa: E402
-from modules.core.flags import GROUPS, Flags, parse_flags  # noqa: E402
+from modules.core.flags import GROUPS, Flags  # noqa: E402
 from modules.core.paths import Paths  # noqa: E402
 from modules.engine.downloads.catalogue import read_catalogue  # noqa: E402
 from modules.infotext.codecs import CODECS  # noqa: E402
@@ -36,6 +37,7 @@ from modules.models.kinds import KINDS  # noqa: E402
 from modules.models.upscaling.upscalers import UPSCALERS  # noqa: E402
 from modules.params.param import Param, params_of  # noqa: E402
 from modules.params.requests.base import GenerationRequest  # noqa: E402
+from modules.params.requests.control_unit import ControlUnit  # noqa: E402
 from modules.params.requests.depth import DepthRequest  # noqa: E402
 from modules.params.requests.extras import ExtrasRequest  # noqa: E402
 from modules.params.requests.img2img import (  # noqa: E402
@@ -52,6 +54,7 @@ from modules.params.settings.sections import SECTIONS  # noqa: E402
 from modules.sampling.samplers import SAMPLERS  # noqa: E402
 from modules.sampling.schedules import SCHEDULES  # noqa: E402
 
+_OTHER_UNIT = re.compile(r"ControlNet [1-9]")
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 # What `engine/image_saver` and `infotext/text_format` write besides fields and options.
 SAVER_KEYS = {
@@ -212,6 +215,8 @@ def infotext_keys() -> str:
     for codec in CODECS:
         names = _codes(codec.fields) if len(codec.fields) < 3 else ""
         for key in codec.keys:
+            if _OTHER_UNIT.fullmatch(key):  # as the first one
+                continue
             rows.setdefault(key, (names, f"Part of {_text(codec.name)}."))
     options = {row.infotext: (name, row) for name, row in params_of(Settings).items()}
     for key, (name, row) in options.items():
@@ -330,9 +335,11 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "fields of outpainting": lambda: request_fields(OutpaintingFields),
     "fields of soft inpainting": lambda: request_fields(SoftInpaintingFields),
     "fields of depth": lambda: request_fields(DepthRequest, InitImageRequest),
+    "fields of control units": lambda: request_fields(ControlUnit),
     "fields of extras": lambda: request_fields(ExtrasRequest),
     "fields of merge": lambda: request_fields(MergeRequest),
     "routes of A1111": lambda: routes(_A1111_PREFIX),
+    "routes of ControlNet": lambda: routes("/controlnet"),
     "routes of jobs": lambda: routes(_JOBS_PREFIX),
     "infotext keys": infotext_keys,
     "samplers": samplers,

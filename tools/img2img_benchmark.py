@@ -57,7 +57,7 @@ class PhaseClock:
 def run(rounds: int, compare: Callable[..., tuple[list[float], list[float], list[float]]]) -> None:
     """Print the ratio of each task, then the stages of a job with a 12-megapixel photo."""
     from modules.app import make_engine, make_paths
-    from modules.core.flags import parse_flags
+    from modules.core.command_line import parse_flags
 
     with tempfile.TemporaryDirectory() as data:
         flags = parse_flags(["--data-dir", data, "--use-cpu", "all"])

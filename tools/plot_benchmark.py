@@ -23,7 +23,7 @@ def run(rounds: int) -> None:
         rounds: How often each side is measured; the order alternates.
     """
     from modules.app import make_engine, make_paths
-    from modules.core.flags import parse_flags
+    from modules.core.command_line import parse_flags
     from modules.engine.engine import Engine
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.plan.plan import Plan

@@ -88,7 +88,9 @@ class Batch:
             self.sink(Note(note))
         units = measure_units(plan, model.components, model.control_networks)
         if self.device.type == "cpu" and units.weight_bytes > estimate.free_bytes(self.device):
-            model.control_networks.keep_only([one.model for one in plan.control if one.model])
+            model.control_networks.keep_only(
+                [file for one in plan.control for file in one.networks]
+            )
         estimate.check(model.components, plan.request, self.device, units)
         self.acceleration.prepare(model, plan)
         return model

@@ -68,7 +68,7 @@ def make_control_image(models: LoadedModels, work: MakeControlImage, *_: object)
 
 
 def describe_image(models: LoadedModels, work: DescribeImage, *_: object) -> str:
-    """Return what is in the image, in words.
+    """Return a caption of the image.
 
     Raises:
         BadFile: the captioning model cannot be loaded.

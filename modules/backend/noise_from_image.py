@@ -37,7 +37,7 @@ def find_noise_of_image(
         plan: Of the pass.
         decoding: See `decoding_plan`.
         init_image: Encoded.
-        conditioning: The prompts of the way to the noise, as the model encodes them.
+        conditioning: The encoded prompts of the inversion.
 
     Raises:
         Cancelled: the job was interrupted.

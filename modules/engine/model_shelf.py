@@ -72,6 +72,7 @@ class ModelShelf:
         self._shipped = (
             shipped / "Stable-diffusion" / "demo",
             shipped / "Lora" / "demo-snow.safetensors",
+            shipped / "ControlNet" / "demo-outline.safetensors",
             shipped / "RealESRGAN" / "realesr-animevideov3.safetensors",
         )
         self._used_paths = used_paths

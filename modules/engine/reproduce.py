@@ -65,6 +65,11 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
             "The picture was made from another picture, which is not in its file.",
             "Send its settings to img2img or Inpaint, and upload that picture there.",
         )
+    if any(unit.enabled for unit in parsed.values.get("control_units", ())):
+        raise UserError(
+            "The picture was made with a control picture, which is not in its file.",
+            "Send its settings to a tab, add that picture to the ControlNet unit there, and generate.",
+        )
     unapplied = [entry for entry in parsed.report.unapplied_keys if entry.key in _REQUIRED_KEYS]
     if unapplied:
         raise UserError(f"The picture cannot be reproduced here. {unapplied[0]}")

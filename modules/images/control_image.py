@@ -92,7 +92,7 @@ def _count_colours(image: Pixels) -> int:
 def _border_colour(image: Pixels) -> NDArray[np.uint8]:
     """Return the median colour of the outermost pixels."""
     border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    return np.median(border, axis=0).astype(np.uint8)
+    return np.asarray(np.median(border, axis=0), np.uint8)
 
 
 def _is_thin(image: Pixels) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-Pixels = np.ndarray  # uint8 [height, width, 3], RGB
+Pixels = NDArray[np.uint8]  # [height, width, 3], RGB
 _BLUR = 7  # pixels, as sd-webui-controlnet's option has it
 
 
@@ -18,7 +19,7 @@ def with_luminance(image: Pixels, control: Pixels) -> Pixels:
     """
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
     lab[:, :, 0] = control[:, :, 0]
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+    return np.asarray(cv2.cvtColor(lab, cv2.COLOR_LAB2RGB), np.uint8)
 
 
 def with_intensity(image: Pixels, control: Pixels) -> Pixels:
@@ -30,10 +31,10 @@ def with_intensity(image: Pixels, control: Pixels) -> Pixels:
     """
     hsv = cv2.cvtColor(image, cv2.COLOR_RGB2HSV)
     hsv[:, :, 2] = control[:, :, 0]
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
 
 
-def with_kept_part(image: Pixels, control: Pixels, mask: np.ndarray) -> Pixels:
+def with_kept_part(image: Pixels, control: Pixels, mask: NDArray[np.float32]) -> Pixels:
     """Return an image with the control image outside of a mask, for inpaint_only.
 
     Args:
@@ -43,5 +44,5 @@ def with_kept_part(image: Pixels, control: Pixels, mask: np.ndarray) -> Pixels:
     """
     wide = cv2.dilate(mask, np.ones((_BLUR, _BLUR), np.uint8))
     share = cv2.blur(wide, (_BLUR, _BLUR))[..., None]
-    blended = share * image.astype(np.float32) + (1 - share) * control
-    return blended.clip(0, 255).round().astype(np.uint8)
+    blended = share * image.astype(np.float32) + (1 - share) * control.astype(np.float32)
+    return np.rint(blended).astype(np.uint8)

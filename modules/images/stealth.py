@@ -1,6 +1,6 @@
 """Reads the text that NovelAI and Forge hide in the lowest bits of an image's pixels.
 
-The bits stand in columns, from top to bottom: those of alpha, or those of red, green and blue in turn. They are a
+The bits run in columns from top to bottom: those of alpha, or those of red, green and blue in turn. They are a
 signature, the length of the text in bits as 32 bits, and the text in UTF-8, compressed by gzip or not.
 """
 

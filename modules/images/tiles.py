@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import product
 
 import numpy as np
@@ -49,16 +50,24 @@ def make_tiling(size: tuple[int, int], tile: tuple[int, int], overlap: int) -> T
     """
     width, height = (min(one, whole) for one, whole in zip(tile, size, strict=True))
     lefts, tops = (
-        _starts(whole, one, overlap) for whole, one in zip(size, (width, height), strict=True)
+        tile_starts(whole, one, overlap) for whole, one in zip(size, (width, height), strict=True)
     )
     return Tiling(size, (width, height), overlap, lefts, tops)
 
 
-def _starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
-    count = max(1, math.ceil((length - overlap) / (tile - overlap)))
-    step = (length - tile) / (count - 1) if count > 1 else 0
-    starts = (int(index * step) for index in range(count))
-    return tuple(length - tile if start + tile >= length else start for start in starts)
+def tile_starts(length: int, tile: int, overlap: int) -> tuple[int, ...]:
+    """Return where the tiles begin along one side, evenly spread, as in A1111.
+
+    Args:
+        length: Of the side, in pixels.
+        tile: Side of a tile; one that is longer than `length` begins before 0.
+        overlap: By how many pixels neighbours overlap at least, less than `tile`.
+    """
+    if tile >= length:
+        return (length - tile,)
+    count = math.ceil((length - overlap) / (tile - overlap))
+    step = (length - tile) / (count - 1)
+    return tuple(min(int(index * step), length - tile) for index in range(count))
 
 
 def combine_tiles(tiling: Tiling, tiles: Sequence[Image.Image]) -> Image.Image:
@@ -69,35 +78,45 @@ def combine_tiles(tiling: Tiling, tiles: Sequence[Image.Image]) -> Image.Image:
         tiles: RGB, row by row, of the tiling's size.
     """
     columns = len(tiling.lefts)
-    height = tiling.tile[1]
     whole = Image.new("RGB", tiling.size)
     for row, top in enumerate(tiling.tops):
-        strip = Image.new("RGB", (tiling.size[0], height))
+        strip = Image.new("RGB", (tiling.size[0], tiling.tile[1]))
         for left, tile in zip(tiling.lefts, tiles[row * columns :], strict=False):
-            _lay(strip, tile, (left, 0), _ramp(tiling.overlap, height, is_horizontal=True))
-        ramp = _ramp(tiling.overlap, tiling.size[0], is_horizontal=False)
-        _lay(whole, strip, (0, top), ramp)
+            join_tile(strip, tile, left, tiling.overlap, is_row=False)
+        join_tile(whole, strip, top, tiling.overlap, is_row=True)
     return whole
 
 
-def _lay(
-    canvas: Image.Image, image: Image.Image, place: tuple[int, int], ramp: Image.Image
+def join_tile(
+    canvas: Image.Image, tile: Image.Image, start: int, overlap: int, *, is_row: bool
 ) -> None:
-    """Paste an image at a place; where it begins, beyond the canvas's edge, it is faded in by the ramp."""
-    if not any(place) or not all(ramp.size):
-        canvas.paste(image, place)
-        return
-    start = canvas.crop((*place, place[0] + ramp.width, place[1] + ramp.height))
-    canvas.paste(image, place)
-    faded = Image.composite(image.crop((0, 0, *ramp.size)), start, ramp)
-    canvas.paste(faded, place)
+    """Paste a tile into a row of tiles, or a row into the image; beyond the canvas's edge it is faded in.
+
+    Args:
+        canvas: Changed.
+        tile: As high as the row, or as wide as the image.
+        start: Where it begins, from the left or from the top.
+        overlap: Over so many pixels it is faded in.
+        is_row: Whether it is a row.
+    """
+    overlap = overlap if start > 0 else 0
+
+    def box(first: int, last: int) -> Box:
+        return (0, first, tile.width, last) if is_row else (first, 0, last, tile.height)
+
+    def place(position: int) -> tuple[int, int]:
+        return (0, position) if is_row else (position, 0)
+
+    if overlap:
+        size = (tile.width, overlap) if is_row else (overlap, tile.height)
+        mask = _ramp(overlap, is_row).resize(size, Image.Resampling.NEAREST)
+        canvas.paste(tile.crop(box(0, overlap)), place(start), mask)
+    end = tile.height if is_row else tile.width
+    canvas.paste(tile.crop(box(overlap, end)), place(start + overlap))
 
 
-def _ramp(overlap: int, length: int, *, is_horizontal: bool) -> Image.Image:
-    """Return the opacity of a tile over its overlap, L: 0 at the edge, rising to 255 after it."""
-    if not overlap:
-        return Image.new("L", (0, 0))
-    levels = (np.arange(overlap, dtype=np.float32) * 255 / overlap).astype(np.uint8)
-    if is_horizontal:
-        return Image.fromarray(np.tile(levels, (length, 1)))
-    return Image.fromarray(np.tile(levels[:, np.newaxis], (1, length)))
+@lru_cache(maxsize=8)
+def _ramp(overlap: int, is_row: bool) -> Image.Image:
+    """Return the opacity of a tile over its overlap, one pixel wide or high: 0 at the edge, rising to 255 after it."""
+    values = (np.arange(overlap, dtype=np.float32) * 255 / overlap).astype(np.uint8)
+    return Image.fromarray(values[:, None] if is_row else values[None, :])

@@ -39,6 +39,7 @@ class Codec:
         keys: Infotext keys that it reads and writes.
         write: Converts field values to pairs; a None value omits its key.
         read: Converts pairs to field values; a missing key means A1111's default. Raises ValueError with a sentence.
+        other_keys: Keys of other versions, which are only read.
         markers: The row applies only if one of these keys is present; empty if it always applies.
     """
 
@@ -48,12 +49,18 @@ class Codec:
     write: Callable[[Values], Mapping[str, object]]
     read: Callable[[Pairs], dict[str, Any]]
     markers: tuple[str, ...] = ()
+    other_keys: tuple[str, ...] = ()
+
+    @property
+    def all_keys(self) -> tuple[str, ...]:
+        """Return all keys that it reads."""
+        return (*self.keys, *self.other_keys)
 
     def keys_in(self, pairs: Pairs) -> list[str]:
         """Return the keys of this row that are in the pairs."""
         if self.markers and not any(key in pairs for key in self.markers):
             return []
-        return [key for key in self.keys if key in pairs]
+        return [key for key in self.all_keys if key in pairs]
 
 
 def has_hires(pairs: Pairs) -> bool:
@@ -187,6 +194,7 @@ CODECS: tuple[Codec, ...] = (
         control_units.KEYS,
         control_units.write_units,
         control_units.read_units,
+        other_keys=control_units.OLD_KEYS,
     ),
 )
 

@@ -53,10 +53,8 @@ _SINGLE_KEYS = (
     "Hr Option",
 )
 _PREFIXES = ("ControlNet ", *(f"ControlNet-{number} " for number in range(MAX_UNITS)))
-KEYS = (
-    *(f"ControlNet {number}" for number in range(MAX_UNITS)),
-    *(prefix + key for prefix in _PREFIXES for key in _SINGLE_KEYS),
-)
+KEYS = tuple(f"ControlNet {number}" for number in range(MAX_UNITS))
+OLD_KEYS = tuple(prefix + key for prefix in _PREFIXES for key in _SINGLE_KEYS)
 # Keys whose value is a group of numbers: "starting/ending: (0, 1)".
 _GROUPS: Mapping[str, tuple[str, ...]] = {
     "starting/ending": ("guidance_start", "guidance_end"),
@@ -66,7 +64,10 @@ _GROUPS: Mapping[str, tuple[str, ...]] = {
 _ENUM = re.compile(
     r"(?:ResizeMode|ControlMode|HiResFixOption)\.(\w+)"
 )  # as Forge wrote it for a while
-_ITEM = re.compile(r"\s*([\w /-]+?)\s*:\s*(\([^)]*\)|\[[^]]*\]|[^,]*)(?:,|$)")
+# Bounded, so that a long text takes no longer than its length.
+_ITEM = re.compile(
+    r"\s*([\w /-]{1,40}?)\s{0,9}:\s{0,9}(\([^)]{0,99}\)|\[[^]]{0,999}\]|[^,]*)(?:,|$)"
+)
 
 
 def write_units(values: Mapping[str, Any]) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# Keys that begin, or stand in, every infotext; where they are, the pairs are.
+# Keys that begin, or occur in, every infotext; where they are, the pairs are.
 CORE_KEYS = (
     "Steps",
     "Sampler",

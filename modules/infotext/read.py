@@ -189,7 +189,7 @@ def interpret_infotext(
 
 def _task_keys(context: InfotextContext) -> set[str]:
     """Return the keys of all tasks' fields."""
-    keys = {key for codec in context.codecs for key in codec.keys}
+    keys = {key for codec in context.codecs for key in codec.all_keys}
     fields = (row for task in context.tasks for row in params_of(task.request).values())
     return keys | {row.infotext for row in fields if row.infotext}
 

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from modules.core.command_line import parse_flags
 from modules.core.errors import WebUIError
-from modules.core.flags import Flags, parse_flags
+from modules.core.flags import Flags
 from modules.launch import interpreter, venv
 from modules.launch.console import echo
 from modules.launch.environment import (

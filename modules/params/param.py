@@ -128,9 +128,8 @@ def params_of(model: type[BaseModel]) -> Mapping[str, Param]:
 def unit_model(field: FieldInfo) -> type[BaseModel] | None:
     """Return the class of the units of a field that is a list of them, such as ControlNet's; None for any other field."""
     arguments = get_args(field.annotation)
-    is_list = isinstance(field.default, tuple) and bool(arguments)
-    is_model = is_list and isinstance(arguments[0], type) and issubclass(arguments[0], BaseModel)
-    return arguments[0] if is_model else None
+    inner: object = arguments[0] if isinstance(field.default, tuple) and arguments else None
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def round_multiples(

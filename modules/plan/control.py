@@ -12,6 +12,7 @@ from modules.plan.units.unit_planning import check_family, fits, plan_unit, prop
 
 # Outlines of a pixel's width count less in a larger second pass, as in sd-webui-controlnet.
 _SOFT_IN_HIRES = ("canny", "mlsd")
+_LAMA = "inpaint_only+lama"
 _LOW_RES, _HIGH_RES = "Low res only", "High res only"
 
 
@@ -72,6 +73,12 @@ def _notes(plan: Plan, units: Sequence[PlannedUnit]) -> list[str]:
             notes.append(f"{one.label} counts in the pass of hires fix alone, and there is none.")
         if one.counts_nowhere:
             notes.append(f"{one.label} has weight 0 and changes nothing.")
+        if one.masks and not one.has_mask(plan.request):
+            notes.append(f"{one.label} has no mask, so that nothing of its picture is masked.")
+        if one.module == _LAMA:
+            notes.append(
+                f"{one.label} does not fill its mask by LaMa: {_LAMA} works as inpaint_only here."
+            )
         if refiner is not None and not fits(one, refiner):
             name, family = refiner.checkpoint.name, refiner.family.name
             notes.append(f"{one.label} ends where {name} takes over, which is {family}.")

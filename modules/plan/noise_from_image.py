@@ -1,4 +1,4 @@
-"""Plans the way from an init image to its noise: the plan of the pass with the fields of `NoiseFromImageFields`."""
+"""Plans the inversion of an init image to its noise: the plan of the pass with the fields of `NoiseFromImageFields`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def finds_noise(request: GenerationRequest) -> bool:
 
 
 def decoding_plan(plan: Plan) -> Plan:
-    """Return the plan of the way to the noise; of its sigmas and prompts, which count from the image on, nothing else counts.
+    """Return the plan of the inversion; of its sigmas and prompts, which count from the image on, nothing else counts.
 
     Args:
         plan: Of a request that `finds_noise`.

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from modules.core.errors import Unsupported
+from modules.core.registry import Registry
 from modules.images.preprocessors.colours import shuffle_seed
 from modules.images.preprocessors.row import Preprocessor
 from modules.images.preprocessors.sizes import Pixels
@@ -74,6 +75,7 @@ def plan_preprocessing(
     module: str,
     numbers: tuple[int, float, float] = (-1, -1, -1),
     seeds: tuple[int, int] = (0, 0),
+    table: Registry[Preprocessor] = PREPROCESSORS,
 ) -> Preprocessing:
     """Return how a control image is made; everything that can be wrong without the device is found here.
 
@@ -82,12 +84,13 @@ def plan_preprocessing(
         module: Name of the preprocessor, in any spelling that it has.
         numbers: Resolution, threshold a and threshold b; one that is out of range is the default.
         seeds: Seed and variation seed of the request.
+        table: Has the rows.
 
     Raises:
         NotFound: there is no such preprocessor.
         Unsupported: this version cannot run it, it makes no image, or a file of its network is not there.
     """
-    row = PREPROCESSORS.get(module)
+    row = table.get(module)
     if row.unavailable:
         raise Unsupported(row.unavailable)
     if not row.makes_image:

@@ -71,7 +71,7 @@ class MakeControlImage(Work[ControlImage]):
 
 @dataclass(frozen=True)
 class DescribeImage(Work[str]):
-    """Describe an image in words, as a prompt.
+    """Caption an image, for a prompt.
 
     Args:
         folder: A BLIP captioning model as Hugging Face stores it.

@@ -1,4 +1,4 @@
-"""Words of prompts that stand for embeddings. They are found among tokens, the longest first. Knows nothing of vectors."""
+"""Words of prompts that name embeddings. They are found among tokens, the longest first. Knows nothing of vectors."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ class ModelSigmas:
         return float(np.interp(-0.5 * math.log1p(sigma**2), log_alphas, timesteps))
 
     def with_arithmetic(self, arithmetic: Arithmetic) -> ModelSigmas:
-        """Return the same sigmas, computed in another way."""
+        """Return the same sigmas with another arithmetic."""
         return ModelSigmas(self._alphas, self._grid, arithmetic, self._is_half)
 
     def quantize(self, stride: int = 1) -> ModelSigmas:

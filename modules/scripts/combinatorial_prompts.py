@@ -26,7 +26,7 @@ class CombinatorialPromptsArgs(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         prompts: The prompts; `prepare` fills them before the script is stored.
-        possible: How many the template has, in words.
+        possible: How many the template has, as text.
     """
 
     limit: int = param(

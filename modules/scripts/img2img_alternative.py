@@ -73,7 +73,7 @@ class Img2ImgAlternativeArgs(BaseModel, frozen=True, extra="forbid"):
 
 
 def run_img2img_alternative(request: Img2ImgRequest, args: Img2ImgAlternativeArgs) -> ScriptRun:
-    """Yield the only cell: the request with the way to its noise.
+    """Yield the only cell: the request with the inversion to its noise.
 
     Args:
         request: The request.

@@ -101,7 +101,7 @@ ScriptRun = Generator[Sequence[Cell], Sequence[CellResult], ScriptResult]
 
 @dataclass(frozen=True)
 class ScriptTable:
-    """Where the cells of a script stand in a table, or in several below each other.
+    """Positions of a script's cells in a table, or in several below each other.
 
     Args:
         columns: Labels of the columns.
@@ -160,7 +160,7 @@ class Script:
             makes the same cells. Raises a UserError for arguments that do not fit.
         requests_to_check: Yields requests that must be possible before the script starts, each with a subject for the
             error. Raises a UserError for arguments that do not fit the request.
-        table: Returns where the cells stand, for a page that shows them in a table; None for a script without one.
+        table: Returns the positions of the cells, for a page that shows them in a table; None for a script without one.
         remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
             nothing.
         shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.

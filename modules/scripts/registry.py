@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modules.core.registry import Registry
 from modules.scripts.compare_samplers import COMPARE_SAMPLERS
+from modules.scripts.control_batch import CONTROL_BATCH
 from modules.scripts.extras_batch import EXTRAS_BATCH
 from modules.scripts.file_batch import FILE_BATCH
 from modules.scripts.img2img_alternative import IMG2IMG_ALTERNATIVE
@@ -22,6 +23,7 @@ SCRIPTS: Registry[Script] = Registry(
     (
         FILE_BATCH,
         EXTRAS_BATCH,
+        CONTROL_BATCH,
         REPRODUCE,
         COMPARE_SAMPLERS,
         IMG2IMG_ALTERNATIVE,

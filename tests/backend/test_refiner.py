@@ -14,12 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from modules.backend import decoding
 from modules.backend.control.unit_effects import UnitEffects
 from modules.backend.device import FP16, FP32
 from modules.backend.loaded_models import LoadedModels
 from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
+from modules.backend.stages import decoding
 from modules.core.errors import Cancelled
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS
+from modules.core.command_line import parse_flags
 from modules.core.credentials import Credential
 from modules.core.errors import UserError
-from modules.core.flags import GROUPS, Flags, parse_flags
+from modules.core.flags import GROUPS, Flags
 
 IGNORED_NAMES = [(name, row.takes_value) for row in IGNORED_FLAGS for name in row.names.split()]
 
@@ -175,6 +177,17 @@ def test_a_typical_a1111_command_line_is_accepted():
     flags = parse_flags(typical.split())
     assert (flags.api, flags.listen, flags.theme, len(flags.notes)) == (True, True, "dark", 2)
     assert flags.setting_overrides() == {"memory_policy": "Idle parts off the device"}
+
+
+def test_flags_of_attention_choose_the_option_where_their_package_is_there(
+    caplog: pytest.LogCaptureFixture,
+):
+    flags = parse_flags(["--opt-sdp-no-mem-attention"])
+    assert flags.setting_overrides() == {"cross_attention_optimization": "sdp-no-mem"}
+    is_there = find_spec("xformers") is not None
+    found = parse_flags(["--xformers"]).setting_overrides()
+    assert found == ({"cross_attention_optimization": "xformers"} if is_there else {})
+    assert ("the package xformers is not installed" in caplog.text) != is_there
 
 
 def test_every_flag_has_one_meaning():

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from modules.core.flags import parse_flags
+from modules.core.command_line import parse_flags
 from modules.core.paths import Paths
 
 ROOT = Path("/program")

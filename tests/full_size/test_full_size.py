@@ -102,7 +102,9 @@ def test_a_ckpt_loads_the_same_weights_as_its_conversion(folder: Path):
     [
         ("sd1", "v1-inference.yaml", text_shapes("sd1", "text_model."), 12, 123_060_480),
         ("sd2", "v2-inference.yaml", text_shapes("sd2", ""), 23, 340_387_840),
-        ("sd2", "v2-inference.yaml", vit_h_shapes(23), 23, 340_387_840),
+        pytest.param(
+            "sd2", "v2-inference.yaml", vit_h_shapes(23), 23, 340_387_840, marks=pytest.mark.slow
+        ),
         ("sd2", "v2-inference.yaml", vit_h_shapes(24), 23, 340_387_840),
     ],
 )

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from modules.core.a1111_flags import IGNORED_FLAGS
-from modules.core.flags import Flags, parse_flags
+from modules.core.command_line import parse_flags
+from modules.core.flags import Flags
 from modules.params.param import params_of
 from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.tasks import TASKS

@@ -43,6 +43,7 @@ TESTS = {
     "an emphasis mode": ("test_an_emphasis_mode_is_a_row",),
     "a kind of device": ("test_a_kind_of_device_is_a_row",),
     "a memory policy": ("test_a_memory_policy_is_a_row",),
+    "a preprocessor": ("test_a_preprocessor_is_a_function_and_a_row",),
     "a script": ("test_a_script_is_a_generator_and_a_row",),
     "an axis of a plot": ("test_an_axis_of_a_plot_is_a_declared_field",),
     "a version of the job database": ("test_a_version_of_the_job_database_is_a_function",),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO, Literal
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -14,6 +15,9 @@ from modules.engine.engine import Engine
 from modules.engine.registries import Registries
 from modules.images.filename import FilenameToken, FilenameTokens
 from modules.images.formats import FILE_FORMATS, FileFormat
+from modules.images.preprocessors.row import Preprocessor, Slider
+from modules.images.preprocessors.sizes import Pixels
+from modules.images.preprocessors.table import PREPROCESSORS
 from modules.images.save import ImageStore, read_infotext
 from modules.models.families import REQUIRED_COMPONENTS, Family
 from modules.models.index import ModelIndex
@@ -24,6 +28,7 @@ from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.params.settings.saving import SavingSettings
+from modules.plan.preprocessing import plan_preprocessing
 from tests.conftest import SD1_SHAPES, write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S
 
@@ -63,6 +68,19 @@ def test_a_model_family_is_a_row_and_a_header(wide_registries: Registries, engin
     assert job.wait(PATIENCE_S)
     assert "Model: wide" in job.status().images[0].infotext
     assert engine.models.find_checkpoint("first").family == "SD 1.x"
+
+
+def test_a_preprocessor_is_a_function_and_a_row(paths: Paths):
+    def posterize(image: Pixels, _resolution: int, step: float, *_: object) -> Pixels:
+        return (image // int(step) * int(step)).astype(np.uint8)
+
+    table = PREPROCESSORS.copy()
+    slider = Slider("Step", 64, 2, 128)
+    table.add(Preprocessor("posterize", ("Tile",), compute=posterize, a=slider))
+    models = ModelIndex.from_paths(paths)
+    preprocessing = plan_preprocessing(models, "Posterize", (-1, 999, -1), table=table)
+    assert preprocessing.compute(np.full((1, 1, 3), 130, np.uint8)).tolist() == [[[128] * 3]]
+    assert not preprocessing.needs_device
 
 
 def test_a_kind_of_model_file_is_a_row(paths: Paths):

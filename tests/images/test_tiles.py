@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules.images.tiles import combine_tiles, make_tiling
+from modules.images.tiles import combine_tiles, make_tiling, tile_starts
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,13 @@ def test_tiles_are_spread_evenly_and_end_at_the_edges(
     assert (tiling.lefts, tiling.tops) == (lefts, tops)
     boxes = tiling.boxes()
     assert max(box[2] for box in boxes) == size[0] and max(box[3] for box in boxes) == size[1]
+
+
+def test_the_last_tile_ends_with_the_image_and_a_longer_one_begins_before_it():
+    assert tile_starts(512, 192, 8) == (0, 160, 320)
+    assert tile_starts(200, 192, 8) == (0, 8)
+    assert tile_starts(192, 192, 8) == (0,)
+    assert tile_starts(160, 176, 8) == (-16,)
 
 
 @pytest.mark.parametrize("overlap", [0, 1, 16])

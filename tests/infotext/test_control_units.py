@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -115,3 +116,10 @@ def test_units_that_are_off_or_between_others_are_off():
 def test_a_number_that_is_none_is_refused():
     with pytest.raises(ValueError, match="a unit has 'much' where a number is needed"):
         read('ControlNet 0: "Module: canny, Weight: much"')
+
+
+@pytest.mark.parametrize("text", ["a" * 200_000, "a:(" * 100_000, " :" * 100_000, "a: [" * 50_000])
+def test_a_long_text_is_read_in_the_time_of_its_length(text: str):
+    start = time.process_time()
+    read_units({"ControlNet 0": text})
+    assert time.process_time() - start < 5

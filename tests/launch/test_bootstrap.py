@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from modules.core.command_line import parse_flags
 from modules.core.errors import UserError
-from modules.core.flags import parse_flags
 from modules.launch import venv
 from modules.launch.environment import drop_python_variables, split_variable
 from modules.launch.setup import REFERENCE_FOLDER, Setup

@@ -25,8 +25,12 @@ from tests.reference.compare import (
 
 WIDTH = 32  # the least that a norm of 32 groups allows
 # Those of SDXL describe networks of generative-models, which LDM does not have.
-NETWORKS = [(file.name, None) for file in sorted(CONFIGS.glob("v[12]*.yaml"))]
-NETWORKS += [("v1-inference.yaml", 8)]  # InstructPix2Pix
+NETWORKS = [
+    # The networks of v2-inference-v are those of v2-inference.
+    pytest.param(file.name, None, marks=[pytest.mark.slow] if "inference-v" in file.name else [])
+    for file in sorted(CONFIGS.glob("v[12]*.yaml"))
+]
+NETWORKS += [pytest.param("v1-inference.yaml", 8)]  # InstructPix2Pix
 # Rows and columns that some level cannot halve; the last are those of 8 x 72 pixels.
 ODD_SIZES = [(15, 17), (20, 24), (12, 10), (1, 9)]
 

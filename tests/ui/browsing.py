@@ -26,6 +26,9 @@ CHROMIUM_ARGS = [
     "--disable-sync",
 ]
 
+# Ends after what the page does next: its handlers, and a frame.
+NEXT_FRAME = "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+
 needs_browser = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"),
@@ -90,14 +93,45 @@ def open_tab(page, title: str) -> None:
     """Open a tab by its link, and wait until it is mounted."""
     page.click(f".tab-bar a:text-is('{title}')")
     page.wait_for_selector(f".tab-bar a[aria-current=page]:text-is('{title}')")
-    panel = f"#tab_{title.replace(' ', '_')}"
     page.wait_for_function(
-        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length", arg=panel
+        "(panel) => document.querySelector(panel)?.querySelector('.ui')?.children.length",
+        arg=panel_of(title),
     )
+
+
+def panel_of(title: str) -> str:
+    """Return the selector of what a tab shows."""
+    return f"#tab_{title.replace(' ', '_')}"
 
 
 def wait_until_filled(page) -> None:
     page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
+
+
+class Traffic:
+    """The requests of a page that are not answered yet."""
+
+    def __init__(self, page) -> None:
+        self._page, self._pending = page, set()
+        page.on("request", lambda request: self._pending.add(request))
+        for event in ("requestfinished", "requestfailed"):
+            page.on(event, lambda request: self._pending.discard(request))
+
+    def wait_until_quiet(self, timeout_s: float = 60) -> None:
+        """Wait until the page has shown what it asked for: two frames without a pending request."""
+        deadline, quiet_frames = time.monotonic() + timeout_s, 0
+        while quiet_frames < 2:
+            assert time.monotonic() < deadline, [request.url for request in self._pending]
+            self._page.evaluate(NEXT_FRAME)
+            quiet_frames = 0 if self._pending else quiet_frames + 1
+
+
+def wait_until_kept(page, form: str, name: str, value: object) -> None:
+    """Wait until a form has kept a value, which it does a moment after the last change."""
+    page.wait_for_function(
+        "([form, name, value]) => JSON.parse(sessionStorage.getItem(`webui-form-${form}`))?.[name] === value",
+        arg=[form, name, value],
+    )
 
 
 def wait_for_value(page, selector: str, value: str) -> None:

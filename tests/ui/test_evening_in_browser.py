@@ -83,11 +83,18 @@ class Keyboard(Mouse):
         return self.page.locator("[role=listbox]:visible").count()
 
 
+@pytest.fixture(scope="module")
+def chromium(playwright):
+    """A browser whose contexts know nothing of each other."""
+    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+    yield chromium
+    chromium.close()
+
+
 @pytest.fixture
-def newcomer(server, request, playwright):
+def newcomer(server, request, chromium):
     """A page of a browser that was never here, and the hand that uses it."""
     hand = request.param
-    chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
     context = chromium.new_context(viewport=hand.viewport, has_touch=hand.has_touch)
     page = context.new_page()
     page.set_default_timeout(60_000)
@@ -95,7 +102,7 @@ def newcomer(server, request, playwright):
     wait_until_filled(page)
     page.wait_for_selector(".state[data-phase=ready]")
     yield hand(page)
-    chromium.close()
+    context.close()
     server.clear_queue()
 
 
@@ -139,7 +146,7 @@ def repaint_it(hand: Mouse) -> None:
 
     hand.press("#img2img_to_inpaint")
     page.wait_for_selector("#tab_Inpaint .paint-view:visible")
-    page.wait_for_timeout(500)  # until the picture is drawn
+    page.wait_for_function("document.querySelector('#tab_Inpaint .paint-view').style.height")
     hand.press("#tab_Inpaint .paint-view")
     page.wait_for_selector("#tab_Inpaint .paint-board[data-strokes='1']")
     hand.press("#inpaint_generate")

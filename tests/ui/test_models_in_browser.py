@@ -48,7 +48,7 @@ def test_a_download_is_offered_and_refused_in_words_on_a_phone(server, page):
     page.wait_for_selector(".models-file")
     page.click(".models-get > summary")
     page.wait_for_selector(".models-entry:has-text('Stable Diffusion 1.5')")
-    assert page.locator(".models-entry").count() == 14
+    assert page.locator(".models-entry").count() == 15
     page.fill(".models-address [name=url]", "https://127.0.0.1/a.safetensors")
     page.click(".models-address button")
     page.wait_for_selector(".models-download:has-text('nothing is fetched from there')")

@@ -53,16 +53,14 @@ def folder(server) -> Path:
     return folder
 
 
-@pytest.fixture
-def panel(server, browser, folder):
-    """A page with empty prompts and the panel open."""
+@pytest.fixture(scope="module")
+def shared_page(server, browser, folder):
+    """A page with the panel open."""
     page = browser.new_page()
     page.set_default_timeout(30_000)
     page.goto(server.url)
     wait_until_filled(page)
     page.wait_for_selector(".state[data-phase=ready]")
-    page.fill(PROMPT, "")
-    page.fill(NEGATIVE, "")
     if not page.evaluate(f"document.querySelector('{PANEL}').open"):
         page.click(f"{PANEL} > summary")
     page.click(f"{PANEL} button[aria-label='Read the folders again']")
@@ -70,6 +68,16 @@ def panel(server, browser, folder):
     yield page
     page.close()
     server.clear_queue()
+
+
+@pytest.fixture
+def panel(shared_page):
+    """A page with empty prompts and all cards of the checkpoint's family in sight."""
+    shared_page.keyboard.press("Escape")  # a dialog of the test before
+    shared_page.fill(PROMPT, "")
+    shared_page.fill(NEGATIVE, "")
+    shared_page.locator(f"{PANEL} input[type=search]").fill("")
+    return shared_page
 
 
 def card(page, name: str):

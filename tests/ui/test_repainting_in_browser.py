@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import urllib.request
 from pathlib import Path
@@ -25,6 +24,12 @@ TRANSFER = """
     document.querySelector(selector).dispatchEvent(event);
   }
 """
+KEPT_STROKES = """(prefix) => {
+  const {init_image_strokes: text} = JSON.parse(sessionStorage.getItem(`webui-form-${prefix}`)) ?? {};
+  const strokes = text ? JSON.parse(text).strokes : [];
+  const shown = document.querySelector(`#${prefix}_init_image_board`).dataset.strokes;
+  return strokes.length === Number(shown ?? 0) && {strokes};
+}"""
 
 
 @pytest.fixture
@@ -70,14 +75,11 @@ def stroke(page, prefix: str, *points: tuple[float, float]) -> None:
     view.scroll_into_view_if_needed()
     box = view.bounding_box()
     positions = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
-    before = stroke_count(page, prefix)
     page.mouse.move(*positions[0])
     page.mouse.down()
     for position in positions[1:]:
         page.mouse.move(*position, steps=4)
     page.mouse.up()
-    page.wait_for_timeout(50)
-    assert stroke_count(page, prefix) >= before
 
 
 def stroke_count(page, prefix: str) -> int:
@@ -85,11 +87,8 @@ def stroke_count(page, prefix: str) -> int:
 
 
 def kept_strokes(page, prefix: str) -> list[dict]:
-    """Return the strokes as the form keeps them, which is what its request gets."""
-    page.wait_for_timeout(600)  # the form keeps its values a moment after the last change
-    text = page.evaluate("(key) => sessionStorage.getItem(key)", f"webui-form-{prefix}")
-    strokes = json.loads(text)["init_image_strokes"]
-    return json.loads(strokes)["strokes"] if strokes else []
+    """Return the strokes as the form keeps them, which is what its request gets, once it keeps as many as are shown."""
+    return page.wait_for_function(KEPT_STROKES, arg=prefix).json_value()["strokes"]
 
 
 def note(page, prefix: str, name: str, words: str):
@@ -280,7 +279,7 @@ def test_a_picture_is_pasted_and_dropped(page, photo: Path):
 def test_a_picture_that_is_gone_after_a_reload_is_said(server, page, photo: Path):
     prefix = open_tab(page, "img2img")
     upload(page, prefix, photo)
-    kept_strokes(page, prefix)
+    page.wait_for_function("JSON.parse(sessionStorage.getItem('webui-form-img2img'))?.init_image")
     for file in (server.data / "tmp" / "uploads").iterdir():
         file.unlink()
     page.reload()

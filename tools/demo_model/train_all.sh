@@ -32,6 +32,7 @@ train depth-estimator train_depth
 train depth-estimator-fine train_depth --steps 1500 --decoded-share 0.7
 train depth-estimator-finest train_depth --steps 2300 --decoded-share 0.7
 train judge judge
+train preview train_preview --file "$(dirname -- "$out")/../VAE-approx/taesd-demo_decoder.safetensors"
 
 # Small pictures first: the words are learned there at a fraction of the cost.
 unet small --bfloat16 --steps 1800 --sizes 128x128 --muon-lr 0.008

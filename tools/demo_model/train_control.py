@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import torch
 from diffusers import ControlNetModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from modules.backend.control.empty_controlnet import original_key
@@ -93,8 +93,10 @@ def train(arguments: argparse.Namespace) -> None:
     unet = parts.unet.requires_grad_(False)
     control = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=HINT_WIDTHS)
     control = control.to(arguments.device, memory_format=torch.channels_last).train()
-    # An encoder whose last layer is zero learns nothing before the zero convolutions have learned something.
-    torch.nn.init.kaiming_normal_(control.controlnet_cond_embedding.conv_out.weight, 0.1)
+    if arguments.start_from is not None:
+        control.load_state_dict(read_original_weights(arguments.start_from, control))
+    else:  # an encoder whose last layer is zero learns nothing before the zero convolutions have learned something
+        torch.nn.init.kaiming_normal_(control.controlnet_cond_embedding.conv_out.weight, 0.1)
     parameters = list(control.parameters())
     optimizer = torch.optim.AdamW(parameters, lr=arguments.lr, weight_decay=0.01)
     process, objective = DiffusionProcess(arguments.device), OBJECTIVES["v"]
@@ -146,15 +148,23 @@ def original_weights(control: ControlNetModel) -> dict[str, torch.Tensor]:
     }
 
 
+def read_original_weights(file: Path, control: ControlNetModel) -> dict[str, torch.Tensor]:
+    """Return the weights of a file that an earlier stage wrote, under diffusers' names."""
+    weights = load_file(file)
+    names = zip(control.state_dict(), original_weights(control), strict=True)
+    return {key: weights[name].float() for key, name in names}
+
+
 def main() -> None:
     """Read the command line and train."""
-    parser = training_parser(__doc__, steps=1500)
+    parser = training_parser(__doc__, steps=700)
     add = parser.add_argument
     add("--output", type=Path, default=Path("models/ControlNet/demo-outline.safetensors"))
-    add("--lr", type=float, default=2e-3)
-    add("--batch-size", type=int, default=32, help="at 64x64; larger pictures get fewer")
-    add("--sides", type=int, nargs="+", default=[64, 64, 128])
-    add("--minutes", type=float, default=12, help="of the processor, even if steps are left")
+    add("--start-from", type=Path, help="a file of an earlier stage; the default begins anew")
+    add("--lr", type=float, default=3e-3)
+    add("--batch-size", type=int, default=24, help="at 64x64; larger pictures get fewer")
+    add("--sides", type=int, nargs="+", default=[64, 64, 64, 128])
+    add("--minutes", type=float, default=6.5, help="of the processor, even if steps are left")
     train(parser.parse_args())
 
 

@@ -23,7 +23,7 @@ _MAX_SIDE = 8192
 class PreviewValues(BaseModel):
     """Values of a unit, with its picture as the id of an upload."""
 
-    image: str = Field("", max_length=200)
+    image: str | None = Field(None, max_length=200)
     image_strokes: str = Field("", max_length=MAX_TEXT_LENGTH)
     paints_mask: bool = False
     module: str = Field("none", max_length=200)
@@ -54,7 +54,7 @@ def control_router(engine: Engine) -> APIRouter:
         drawing = "" if body.paints_mask else body.image_strokes
         upload, made = preview_control_image(
             engine,
-            paint_upload(uploads, body.image, drawing),
+            paint_upload(uploads, body.image or "", drawing),
             body.module,
             (body.processor_res, body.threshold_a, body.threshold_b),
             size if body.pixel_perfect else None,

@@ -1,4 +1,4 @@
-"""Routes of the bar above the tabs: the model, and the options that stand beside it."""
+"""Routes of the bar above the tabs: the model, and the options beside it."""
 
 from __future__ import annotations
 

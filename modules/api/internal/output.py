@@ -93,7 +93,7 @@ def output_router(engine: Engine) -> APIRouter:
 
     @router.post("/interrogate")
     def interrogate(body: UploadedImage) -> dict[str, Any]:
-        """Return what is in an upload, in words; A1111's Interrogate."""
+        """Return a caption of an upload; A1111's Interrogate."""
         data = make_upload_store(engine).read(body.upload)
         return {"prompt": describe_image(engine, data)}
 

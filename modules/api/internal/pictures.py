@@ -1,4 +1,4 @@
-"""Routes of a form's pictures: words about them before Generate, their depth, and batches of many."""
+"""Routes of a form's pictures: notes about them before Generate, their depth, and batches of many."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pictures_router(engine: Engine) -> APIRouter:
 
     @router.post("/describe")
     def notes(body: FormValues) -> dict[str, Any]:
-        """Return sentences by the name of the field that they stand below, with what their buttons do."""
+        """Return sentences by the name of the field above them, with what their buttons do."""
         found = describe(engine, body.task, body.values)
         return {"notes": {name: asdict(note) for name, note in found.items()}}
 

@@ -37,7 +37,7 @@ def scripts_router(engine: Engine) -> APIRouter:
 
     @router.post("/scripts/estimate")
     def estimate(body: ScriptForm) -> dict[str, Any]:
-        """Return how many pictures a script makes and how long it takes; a `problem` in words if it would not start."""
+        """Return how many pictures a script makes and how long it takes; a `problem` as a sentence if it would not start."""
         try:
             return estimate_script(
                 engine, body.task, body.values, body.script_name, body.script_args

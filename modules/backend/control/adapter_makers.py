@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from modules.backend import vae
 from modules.backend.control.adapters.image_prompts import ImagePrompts
@@ -21,6 +23,7 @@ from modules.backend.control.adapters.latent_fixes import (
     KeptLatents,
     LatentFix,
     LatentSource,
+    OtherChannels,
 )
 from modules.backend.control.adapters.lllite import LLLiteExtension, load_lllite
 from modules.backend.control.adapters.reference import (
@@ -28,6 +31,12 @@ from modules.backend.control.adapters.reference import (
     Reference,
     ReferenceExtension,
     find_style_fidelity,
+)
+from modules.backend.control.adapters.revision import (
+    Revision,
+    RevisionExtension,
+    SeenEmbeddings,
+    add_noise,
 )
 from modules.backend.control.adapters.t2i_adapter import (
     T2IAdapterExtension,
@@ -38,6 +47,7 @@ from modules.backend.control.adapters.t2i_adapter import (
 from modules.backend.control.adapters.unet_places import transformers_of
 from modules.backend.control.hints import make_region, source_image
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
+from modules.backend.loading.layers import circular_padding
 from modules.images.control_results import (
     Pixels,
     with_intensity,
@@ -60,7 +70,8 @@ def _make_t2i_adapter(inputs: UnitInputs) -> UnitEffect:
     )
     request = inputs.plan.request
     cells = inputs.components.latent_format.cells(request.width, request.height)
-    features = compute_features(adapter, inputs.hint.pixels, cells)
+    with circular_padding(adapter, enabled=inputs.plan.settings.tiling):
+        features = compute_features(adapter, inputs.hint.pixels, cells)
     unit = planned.unit
     weights: Sequence[float] = (
         unit.advanced_weighting
@@ -132,8 +143,40 @@ def make_references(units: Sequence[UnitInputs]) -> UnitEffect:
     """
     components = units[0].components
     references = [_make_reference(inputs) for inputs in units]
-    extension = ReferenceExtension(references, components.alphas_cumprod)
+    extension = ReferenceExtension(references, _alphas(units[0]))
     return UnitEffect(extension, extension.use(components.unet))
+
+
+def make_revisions(units: Sequence[UnitInputs]) -> UnitEffect:
+    """Return what all units with revision do, together: theirs takes the place of the pooled text once.
+
+    Args:
+        units: At least one.
+    """
+    return UnitEffect(RevisionExtension([_make_revision(inputs) for inputs in units]))
+
+
+def _make_revision(inputs: UnitInputs) -> Revision:
+    planned, request = inputs.planned, inputs.plan.request
+    unit, encoder = planned.unit, planned.image_encoder
+    assert encoder is not None, "the plan finds one for each revision"
+    seen = inputs.networks.get(encoder, lambda: SeenEmbeddings(encoder))
+    image = np.asarray(source_image(planned, request).convert("RGB"))
+    embedding = seen.embed(image, inputs.components.unet.dtype, inputs.device)
+    _, noise, _ = PREPROCESSORS.get(planned.module).numbers(-1, unit.threshold_a, -1)
+    return Revision(
+        add_noise(embedding, noise, [one.seed for one in inputs.images]),
+        unit.weight,
+        inputs.schedule.counts_at,
+        # As sd-webui-controlnet: without a word there is nothing to follow but the picture.
+        planned.module == "revision_ignore_prompt"
+        or not (request.prompt or request.negative_prompt),
+    )
+
+
+def _alphas(inputs: UnitInputs) -> Tensor:
+    """Return the share of signal at each timestep, on the device once for all steps."""
+    return inputs.components.alphas_cumprod.to(inputs.device, torch.float32)
 
 
 def _make_reference(inputs: UnitInputs) -> Reference:
@@ -177,7 +220,7 @@ def _make_latent_fix(inputs: UnitInputs) -> LatentFix | None:
     components = inputs.components
     source = LatentSource(
         _encode_hint(inputs),
-        components.alphas_cumprod,
+        _alphas(inputs),
         components.prediction_type,
         min(max(unit.weight, 0.0), 1.0),
     )
@@ -210,6 +253,23 @@ def _make_finish(inputs: UnitInputs) -> Finish | None:
         return Image.fromarray(_FINISHES[name](pixels, control))
 
     return finish
+
+
+def make_channels_effect(inputs: UnitInputs) -> UnitEffect:
+    """Return what an inpainting checkpoint without a masked request gets of a unit: its mask and the rest of its picture."""
+    components = inputs.components
+    latent_channels = components.latent_format.channels
+    is_inpainting = components.unet.config["in_channels"] == 2 * latent_channels + 1
+    if not is_inpainting or not inputs.planned.masks:
+        return UnitEffect()
+    mask = _find_mask(inputs)
+    if mask is None:
+        return UnitEffect()
+    pixels = vae.image_to_pixels(inputs.hint.image) * (1 - mask)
+    latents = vae.encode_pixels(components.vae, pixels)
+    side = components.latent_format.pixels_per_cell
+    cells = functional.max_pool2d(mask, side).to(latents)
+    return UnitEffect(OtherChannels(torch.cat([cells, latents], dim=1), latent_channels))
 
 
 # By the preprocessor's name: changes the pixels of a result by those of the control picture.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar, cast
 
 from modules.models.control.control_model import ControlModel
-from modules.models.scan import FileStamp
+from modules.models.scan import FileStamp, ModelFile
 
 N = TypeVar("N")
 _LIMIT = 3  # as many units as a request of the page has
@@ -23,7 +23,7 @@ class ControlNetworks:
         self.limit = limit
         self._networks: dict[FileStamp, object] = {}  # most recently used last
 
-    def get(self, model: ControlModel, load: Callable[[], N]) -> N:
+    def get(self, model: ModelFile, load: Callable[[], N]) -> N:
         """Return the network of a control model, loaded where it is not there; another one may leave for it.
 
         Args:
@@ -38,7 +38,7 @@ class ControlNetworks:
         self._networks[model.stamp] = network
         return cast("N", network)
 
-    def keep_only(self, models: Collection[ControlModel]) -> None:
+    def keep_only(self, models: Collection[ModelFile]) -> None:
         """Let all other control models leave memory."""
         kept = {model.stamp for model in models}
         self._networks = {key: one for key, one in self._networks.items() if key in kept}

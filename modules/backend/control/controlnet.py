@@ -70,6 +70,11 @@ class ControlNetwork:
         self._encoded = hint, tiling, encoded
         return encoded
 
+    @property
+    def remembers(self) -> bool:
+        """Return whether an encoded control picture is remembered."""
+        return self._encoded is not None
+
     def forget(self) -> None:
         """Forget the encoded control picture."""
         self._encoded = None

@@ -93,9 +93,8 @@ def load_controlnet(model: ControlModel, base: BaseUNet, device: torch.device) -
             "Download it again, or choose one for the checkpoint.",
         )
     network.load_state_dict(weights, assign=True)
-    module: nn.Module = network
-    module.to(device)  # what is no weight; the weights are there already
-    module.eval().requires_grad_(requires_grad=False)
+    nn.Module.to(network, device)  # what is no weight; the weights are there already
+    network.eval().requires_grad_(requires_grad=False)
     return network
 
 

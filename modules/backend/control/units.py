@@ -9,8 +9,10 @@ import torch
 from modules.backend.components import Components
 from modules.backend.control.adapter_makers import (
     ADAPTER_MAKERS,
+    make_channels_effect,
     make_module_effect,
     make_references,
+    make_revisions,
 )
 from modules.backend.control.control_networks import ControlNetworks
 from modules.backend.control.controlnet import ControlNetStep, ControlNetwork
@@ -104,8 +106,15 @@ def prepare_units(
         effect
         for inputs in units
         if inputs.planned.model is not None
-        for effect in (MAKERS[inputs.model.layout](inputs), make_module_effect(inputs))
+        for effect in (
+            MAKERS[inputs.model.layout](inputs),
+            make_module_effect(inputs),
+            make_channels_effect(inputs),
+        )
     ]
+    revisions = [inputs for inputs in units if inputs.planned.is_revision]
+    if revisions:
+        effects.append(make_revisions(revisions))
     # Last, as in sd-webui-controlnet: a reference is seen without what other units add to a call.
     references = [inputs for inputs in units if inputs.planned.is_reference]
     if references:

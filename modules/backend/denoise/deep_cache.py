@@ -1,7 +1,7 @@
 """DeepCache (Ma et al. 2023, "DeepCache: Accelerating Diffusion Models for Free"): remembers the UNet's deep layers.
 
-What the deep layers return changes little from step to step. In most steps only the first block of the way down and the last
-one of the way up are computed; the others return what they did in the last full step.
+What the deep layers return changes little from step to step. In most steps only the first down block and the last
+up block are computed; the others return what they did in the last full step.
 """
 
 from __future__ import annotations

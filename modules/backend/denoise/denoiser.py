@@ -214,7 +214,8 @@ class Denoiser:
 
     def _join(self, conds: Sequence[Cond], batch: int) -> _JoinedConds:
         """Return the conditionings of a call as one batch, made once for all evaluations that have the same ones."""
-        key = (batch, *(id(cond.hidden) for cond in conds))
+        # Of all parts: prompt and negative prompt may share what is encoded, and have other sizes.
+        key = (batch, *(id(part) for cond in conds for part in cond))
         joined = self._joined.get(key)
         if joined is None:
             hidden = torch.cat([cond.hidden.expand(batch, -1, -1) for cond in conds])

@@ -85,8 +85,8 @@ class FaceRestorers:
             image: The image.
             detector: The weights of the face detector.
             restore_face: Draws a face anew; see `network`.
-            visibility: How much of the new faces is seen, 0 to 1.
-            on_face: Is told of each face.
+            visibility: Opacity of the new faces, 0 to 1.
+            on_face: Called after each face.
 
         Raises:
             BadFile: the detector cannot be loaded.

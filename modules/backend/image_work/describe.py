@@ -1,4 +1,4 @@
-"""Describes an image in words by BLIP (Li et al., 2022, arXiv:2201.12086), the first part of A1111's CLIP interrogator."""
+"""Captions an image by BLIP (Li et al., 2022, arXiv:2201.12086), the first part of A1111's CLIP interrogator."""
 
 from __future__ import annotations
 

@@ -34,11 +34,11 @@ class UnitMemory(NamedTuple):
     """What the ControlNet units of a pass take.
 
     Args:
-        count: Of the units.
+        unit_count: How many there are.
         weight_bytes: Of their control models that are not loaded yet.
     """
 
-    count: int = 0
+    unit_count: int = 0
     weight_bytes: int = 0
 
 
@@ -150,9 +150,9 @@ def check(
         width, height = _image_size(request)
         picture = "" if (width, height) == size else f" from a picture of {width}x{height}"
         raise OutOfMemory(
-            f"A batch of {request.batch_size} at {size[0]}x{size[1]}{picture}{units_phrase(units.count)} needs about "
+            f"A batch of {request.batch_size} at {size[0]}x{size[1]}{picture}{units_phrase(units.unit_count)} needs about "
             f"{needed / 1e9:.0f} GB of memory, and {free / 1e9:.0f} GB are free.",
-            f"Use {'fewer units, ' if units.count else ''}a smaller {'picture, ' if picture else ''}size or batch size.",
+            f"Use {'fewer units, ' if units.unit_count else ''}a smaller {'picture, ' if picture else ''}size or batch size.",
         )
 
 

@@ -84,7 +84,7 @@ class Hypernetworks:
 
         Raises:
             NotFound: the file of one is gone.
-            BadFile: one cannot be read, or is built in a way that this program does not know.
+            BadFile: one cannot be read, or has an unknown architecture.
         """
         stamps = dict.fromkeys(use.file.stamp for use in uses)
         self._loaded = {stamp: self._loaded[stamp] for stamp in stamps if stamp in self._loaded}

@@ -52,7 +52,7 @@ def rotate(*_: object, **__: object) -> Tensor:
 def import_spandrel() -> Any:
     """Return the module `spandrel`, with all its architectures.
 
-    Without torchvision a stand-in takes the place of its functions while spandrel is imported. Only the innermost module
+    Without torchvision a stub replaces its functions while spandrel is imported. Only the innermost module
     has one, so that whoever looks for torchvision meanwhile finds none.
     """
     if "spandrel" in sys.modules or importlib.util.find_spec("torchvision") is not None:

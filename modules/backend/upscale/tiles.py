@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 
-import numpy as np
 from PIL import Image
 
+from modules.images.tiles import join_tile, tile_starts
 from modules.plan.upscaling import Tiles
 
 # Called after each tile with the number of tiles done and of all; it may raise to stop.
@@ -22,21 +20,6 @@ _MAX_PADDING = 16
 def ignore_tiles(done: int, count: int) -> None:
     """Follow nothing."""
     del done, count
-
-
-def starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Return where the tiles begin along one side, evenly spread, as in A1111.
-
-    Args:
-        length: Of the side, in pixels.
-        tile: Side of a tile; one that is longer than `length` begins before 0.
-        overlap: By how many pixels neighbours overlap at least, less than `tile`.
-    """
-    if tile >= length:
-        return [length - tile]
-    count = math.ceil((length - overlap) / (tile - overlap))
-    step = (length - tile) / (count - 1)
-    return [min(int(index * step), length - tile) for index in range(count)]
 
 
 def enlarge_in_tiles(
@@ -56,8 +39,8 @@ def enlarge_in_tiles(
     width, height = (
         min(tiles.size, side + _MAX_PADDING) if tiles.size else side for side in image.size
     )
-    columns = starts(image.width, width, tiles.overlap)
-    rows = starts(image.height, height, tiles.overlap)
+    columns = tile_starts(image.width, width, tiles.overlap)
+    rows = tile_starts(image.height, height, tiles.overlap)
     count = len(columns) * len(rows)
     if (width, height) == image.size:
         enlarged = enlarge(image)
@@ -70,41 +53,14 @@ def enlarge_in_tiles(
             tile = enlarge(image.crop((left, top, left + width, top + height)))
             scale = tile.width // width
             strip = strip or Image.new("RGB", (image.width * scale, tile.height))
-            _join(strip, tile, left * scale, tiles.overlap * scale, is_row=False)
+            join_tile(strip, tile, left * scale, tiles.overlap * scale, is_row=False)
             on_tile(row * len(columns) + column + 1, count)
         assert strip is not None
         scale = strip.width // image.width
         result = result or Image.new("RGB", (strip.width, image.height * scale))
-        _join(result, strip, top * scale, tiles.overlap * scale, is_row=True)
+        join_tile(result, strip, top * scale, tiles.overlap * scale, is_row=True)
     assert result is not None
     return result
-
-
-def _join(
-    canvas: Image.Image, tile: Image.Image, start: int, overlap: int, *, is_row: bool
-) -> None:
-    """Paste a tile at a place along one axis; its first pixels blend into what is there."""
-    overlap = overlap if start > 0 else 0
-
-    def box(first: int, last: int) -> tuple[int, int, int, int]:
-        return (0, first, tile.width, last) if is_row else (first, 0, last, tile.height)
-
-    def place(position: int) -> tuple[int, int]:
-        return (0, position) if is_row else (position, 0)
-
-    if overlap:
-        size = (tile.width, overlap) if is_row else (overlap, tile.height)
-        mask = _ramp(overlap, is_row).resize(size, Image.Resampling.NEAREST)
-        canvas.paste(tile.crop(box(0, overlap)), place(start), mask)
-    end = tile.height if is_row else tile.width
-    canvas.paste(tile.crop(box(overlap, end)), place(start + overlap))
-
-
-@lru_cache(maxsize=8)
-def _ramp(overlap: int, is_row: bool) -> Image.Image:
-    """Return a mask that rises from 0, one pixel wide or high."""
-    values = (np.arange(overlap, dtype=np.float32) * 255 / overlap).astype(np.uint8)
-    return Image.fromarray(values[:, None] if is_row else values[None, :])
 
 
 def smaller(tiles: Tiles, size: tuple[int, int]) -> Iterator[Tiles]:

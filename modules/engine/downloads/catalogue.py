@@ -25,7 +25,7 @@ class CatalogueEntry:
         config: The file in configs/ that is put beside it as its .yaml; "" for none.
         page: Where it is described, and where a person downloads it.
         addresses: Of the file; the next one is tried when one is refused or gone.
-        note: What it is good for, in a few words.
+        note: What it is good for, briefly.
     """
 
     id: str

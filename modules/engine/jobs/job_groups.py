@@ -169,7 +169,7 @@ class JobGroups:
         return record.read_args()
 
     def table(self, group_id: str) -> ScriptTable | None:
-        """Return where a group's cells stand in a table; None for an unknown id, and for a script without one."""
+        """Return the positions of a group's cells in a table; None for an unknown id, and for a script without one."""
         script, args = self._find_script(group_id) or (None, None)
         return script.table(args) if script is not None and script.table is not None else None
 

@@ -14,7 +14,7 @@ _MODEL = "Salesforce/blip-image-captioning-base"
 
 
 def describe_image(engine: Engine, data: bytes) -> str:
-    """Return what is in an image, in words; blocks until it is done.
+    """Return a caption of an image; blocks until it is done.
 
     Args:
         engine: Runs the model between its jobs.

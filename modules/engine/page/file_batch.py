@@ -11,6 +11,7 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.batch_folders import list_input_images, validate_output_folder
 from modules.engine.jobs.job_group import JobGroup
 from modules.engine.page.requests import (
+    make_page_request,
     page_request_type,
     read_form,
     read_mask,
@@ -19,10 +20,12 @@ from modules.engine.page.requests import (
 )
 from modules.engine.page.uploads import make_upload_store
 from modules.params.requests.extras import ExtrasRequest
+from modules.scripts.control_batch import CONTROL_BATCH
 from modules.scripts.extras_batch import EXTRAS_BATCH
 from modules.scripts.file_batch import FILE_BATCH
 
 _FILES, _FOLDER, _OUTPUT = "batch_files", "batch_folder", "batch_output"
+_UNIT = "batch_unit"
 _OWN_SIZE, SCALE_BY = "batch_own_size", "scale_by"
 _MAX_NAME_LENGTH = 120
 
@@ -32,15 +35,18 @@ def start_file_batch(engine: Engine, task_name: str, values: Mapping[str, Any]) 
 
     Args:
         engine: Runs the batch.
-        task_name: "img2img", "inpaint" or "extras".
+        task_name: "img2img", "inpaint" or "extras"; for units any task.
         values: Those of the form; see `make_page_request`. Also `batch_files`, a list of `{"id", "name"}` of uploads,
             or else `batch_folder`, a folder on the server; `batch_output`, a folder inside outputs; `batch_own_size`,
-            whether each image keeps its size, times `scale_by`.
+            whether each image keeps its size, times `scale_by`; `batch_unit`, the number of the ControlNet unit whose
+            picture each image becomes, in place of the init image.
 
     Raises:
         WebUIError: there are no files, a folder is not allowed or does not exist, or a value is not valid.
     """
     files, names = _files(engine, values)
+    if values.get(_UNIT) is not None:
+        return _start_control_batch(engine, task_name, values, files, names)
     request_type = page_request_type(engine, task_name)
     raw = read_form(engine, request_type, {**values, "init_image": None, "image": None})
     output_folder = validate_output_folder(str(values.get(_OUTPUT) or ""))
@@ -59,6 +65,24 @@ def start_file_batch(engine: Engine, task_name: str, values: Mapping[str, Any]) 
     }
     request = validate_fields(request_type, raw)
     return engine.run_script(FILE_BATCH.name, request, args, "page")
+
+
+def _start_control_batch(
+    engine: Engine,
+    task_name: str,
+    values: Mapping[str, Any],
+    files: tuple[str, ...],
+    names: tuple[str, ...],
+) -> JobGroup:
+    """Start a batch whose files become the pictures of a ControlNet unit."""
+    request = make_page_request(engine, task_name, values)
+    args: dict[str, Any] = {
+        "files": files,
+        "names": names,
+        "output_folder": validate_output_folder(str(values.get(_OUTPUT) or "")),
+        "unit": values[_UNIT],
+    }
+    return engine.run_script(CONTROL_BATCH.name, request, args, "page")
 
 
 def _files(engine: Engine, values: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -106,9 +106,10 @@ def _fill(engine: Engine, result: InfotextResult, controls: Collection[str]) -> 
 
 def _as_json(value: Any) -> Any:
     """Return a value as the browser can hold it: an integer that it would round as text, units without images."""
-    if isinstance(value, tuple) and any(isinstance(item, ControlUnit) for item in value):
-        units = cast("tuple[ControlUnit, ...]", value)
-        return [unit.model_dump(mode="json", exclude=set(UNIT_IMAGES)) for unit in units]
+    if isinstance(value, ControlUnit):
+        return value.model_dump(mode="json", exclude=set(UNIT_IMAGES))
+    if isinstance(value, tuple):
+        return [_as_json(item) for item in cast("tuple[Any, ...]", value)]
     is_integer = isinstance(value, int) and not isinstance(value, bool)
     return str(value) if is_integer and abs(value) > MAX_JAVASCRIPT_INTEGER else value
 

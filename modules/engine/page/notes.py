@@ -75,7 +75,7 @@ class _Form:
 
 
 def describe(engine: Engine, task_name: str, values: Mapping[str, Any]) -> dict[str, Note]:
-    """Return the notes on a form's values by the name of the field that they stand below; TASK is the whole form.
+    """Return the notes on a form's values by the name of the field above them; TASK is the whole form.
 
     Args:
         engine: Has the checkpoint and the uploads.

@@ -37,7 +37,8 @@ def take_luminance(image: Pixels, _resolution: int, gamma: float, *_: object) ->
     import cv2
 
     # sd-webui-controlnet takes the first channel for blue, so that blue counts like red and red like blue.
-    return _gamma(cv2.cvtColor(image, cv2.COLOR_BGR2LAB)[:, :, 0], gamma)
+    lab: NDArray[np.uint8] = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2LAB), np.uint8)
+    return _gamma(lab[:, :, 0], gamma)
 
 
 def take_intensity(image: Pixels, _resolution: int, gamma: float, *_: object) -> Pixels:
@@ -86,26 +87,6 @@ def shuffle(
     y = _make_smooth_noise(height, width, generator) * (height - 1)
     moved = cv2.remap(small, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
     return np.asarray(moved, np.uint8)
-
-
-def recolour(image: Pixels, hint: Pixels, *, of_luminance: bool) -> Pixels:
-    """Return a generated image with the brightness of the control image, which a recolour unit ends with.
-
-    Args:
-        image: uint8 [height, width, 3].
-        hint: The control image of the same size, grey.
-        of_luminance: Whether the brightness is the lightness in CIE Lab, otherwise the largest channel.
-    """
-    import cv2
-
-    there, back = (
-        (cv2.COLOR_RGB2LAB, cv2.COLOR_LAB2RGB)
-        if of_luminance
-        else (cv2.COLOR_RGB2HSV, cv2.COLOR_HSV2RGB)
-    )
-    channels = cv2.cvtColor(image, there)
-    channels[:, :, 0 if of_luminance else 2] = hint[:, :, 0]
-    return np.asarray(cv2.cvtColor(channels, back), np.uint8)
 
 
 def _make_smooth_noise(

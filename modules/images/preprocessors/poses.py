@@ -206,7 +206,7 @@ def _draw_body(canvas: Pixels, points: Points) -> None:
         middle = int((first[0] + second[0]) / 2), int((first[1] + second[1]) / 2)
         axes = int(np.hypot(across, down) / 2), _RADIUS
         angle = int(np.degrees(np.arctan2(-down, -across)))
-        outline = cv2.ellipse2Poly(middle, axes, angle, 0, 360, 1)
+        outline = np.asarray(cv2.ellipse2Poly(middle, axes, angle, 0, 360, 1), np.int32)
         cv2.fillConvexPoly(canvas, outline, [int(_LIMB_BRIGHTNESS * part) for part in colour])
     for point, colour in zip(points, _COLOURS, strict=True):
         _draw_dots(canvas, (point,), _RADIUS, colour)

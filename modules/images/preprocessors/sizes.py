@@ -24,8 +24,8 @@ def resize_to_resolution(image: Pixels, resolution: int) -> Pixels:
 
     height, width = image.shape[:2]
     scale = resolution / min(height, width)
-    # As in sd-webui-controlnet; np.round takes a half to the even number.
-    size = max(1, int(np.round(width * scale))), max(1, int(np.round(height * scale)))
+    # As in sd-webui-controlnet: a half goes to the even number.
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     filter_ = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
     return np.asarray(cv2.resize(image, size, interpolation=filter_), np.uint8)
 
@@ -51,4 +51,4 @@ def pixel_perfect_resolution(
     """
     scales = [target / side for side, target in zip(image_size, target_size, strict=True)]
     scale = min(scales) if resize_mode == "Resize and Fill" else max(scales)
-    return int(np.round(scale * min(image_size)))
+    return round(scale * min(image_size))

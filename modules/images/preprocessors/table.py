@@ -5,8 +5,6 @@ Facts are those of its version 1.1.455.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from modules.core.registry import Registry
 from modules.images.preprocessors import colours, lines
 from modules.images.preprocessors.network_rows import NETWORK_ROWS, unavailable
@@ -148,15 +146,8 @@ _IMAGE_PROMPTS = (
     unavailable("ip-adapter_pulid", ("IP-Adapter",), "Use an IP-Adapter."),
     unavailable("instant_id_face_embedding", ("Instant-ID",), "Use an IP-Adapter."),
     unavailable("instant_id_face_keypoints", ("Instant-ID",), "Use an IP-Adapter."),
-    replace(
-        unavailable("revision_clipvision", ("Revision",), "Use an IP-Adapter.", a=_NOISE),
-        priority=100,
-        needs_model=False,
-    ),
-    replace(
-        unavailable("revision_ignore_prompt", ("Revision",), "Use an IP-Adapter.", a=_NOISE),
-        needs_model=False,
-    ),
+    Preprocessor("revision_clipvision", ("Revision",), a=_NOISE, priority=100, needs_model=False),
+    Preprocessor("revision_ignore_prompt", ("Revision",), a=_NOISE, needs_model=False),
     unavailable("t2ia_style_clipvision", ("T2I-Adapter",), "Use an IP-Adapter.", key="clip_vision"),
     unavailable("facexlib", (), "Use openpose_faceonly."),
 )

@@ -17,7 +17,7 @@ from modules.models.control.control_model import (
     ControlModel,
     short_hash,
 )
-from modules.models.control.layouts import count_outputs, detect_layout
+from modules.models.control.layouts import detect_layout
 from modules.models.files.header import read_header
 from modules.models.files.safe_pickle import DAMAGE
 from modules.models.kinds import CONTROLNET
@@ -150,7 +150,7 @@ def _read_facts(file: ModelFile) -> ControlFacts:
         layout = detect_layout(header)
         if layout is None:
             return ControlFacts()
-        outputs, digest = count_outputs(header), short_hash(file.path)
+        outputs, digest = layout.count_outputs(header), short_hash(file.path)
         reason = layout.find_error(header)
         error = f"'{file.file_name}' {reason}" if reason else ""
         return ControlFacts(layout.name, *layout.find_base(header), outputs, digest, error)

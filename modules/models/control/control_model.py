@@ -18,7 +18,7 @@ from modules.models.file_cache import (
 )
 from modules.models.scan import FileStamp, ModelFile
 
-_FORMAT = 1  # of the cache; raised when a fact is computed differently
+_FORMAT = 2  # of the cache; raised when a fact is computed differently
 _HASH_START, _HASH_BYTES, _HASH_DIGITS = 0x100000, 0x10000, 8
 
 
@@ -29,7 +29,7 @@ class ControlFacts(NamedTuple):
         layout: Name of its row of CONTROL_LAYOUTS; "" for a file that is no control model.
         family: See `ControlBase`.
         context_width: Likewise.
-        output_count: How many outputs a ControlNet has; 0 for other models.
+        output_count: How many outputs it has that a unit can weigh; 0 for models without such.
         short_hash: A1111's first hash of a file, by which sd-webui-controlnet lists it.
         error: Why it cannot be used, in a sentence, or "".
     """

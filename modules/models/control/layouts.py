@@ -32,6 +32,8 @@ _FAMILY_OF_WIDTH = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL", 1280: "SDXL ref
 # The layers that get pooled text and sizes; only SDXL has them.
 _SIZE_LAYERS = ("add_embedding.linear_1.", "label_emb.0.0.")
 _OUTPUT_LAYERS = ("zero_convs.", "controlnet_down_blocks.")
+_T2I_OUTPUTS = 4
+_SDXL_LAYERS, _SDXL_TRANSFORMERS = 70, 11
 _HINT_KEY = "*input_hint_block.0.weight"
 
 
@@ -57,6 +59,7 @@ class ControlLayout:
         find_base: Tells from a header which checkpoints the model is for.
         precedes: Names of layouts that a file is only of when it is not of this one; where no row names another, the
             first one in the table decides.
+        count_outputs: Tells from a header how many weights a unit may give to the model's outputs; 0 for none.
         find_error: Tells from a header why a file of the layout cannot be used, as the rest of a sentence that begins with
             its name, or "".
     """
@@ -65,6 +68,7 @@ class ControlLayout:
     conditions: tuple[KeyCondition, ...]
     find_base: Callable[[Header], ControlBase]
     precedes: tuple[str, ...] = ()
+    count_outputs: Callable[[Header], int] = lambda header: count_outputs(header)
     find_error: Callable[[Header], str] = lambda _: ""
 
 
@@ -123,6 +127,13 @@ def _of_ip_adapter(header: Header) -> ControlBase:
     return ControlBase(_FAMILY_OF_WIDTH.get(width, "SD 1.x"), width)
 
 
+def _count_transformers(header: Header) -> int:
+    """Return how many transformers an IP-Adapter adds to: those of SDXL have several layers."""
+    facts = ip_adapter.read_facts(header.tensors)
+    layers = 0 if isinstance(facts, str) else facts.layer_count
+    return _SDXL_TRANSFORMERS if layers == _SDXL_LAYERS else layers
+
+
 def _ip_adapter_error(header: Header) -> str:
     facts = ip_adapter.read_facts(header.tensors)
     return facts if isinstance(facts, str) else ""
@@ -169,6 +180,7 @@ CONTROL_LAYOUTS: tuple[ControlLayout, ...] = (
             KeyCondition(has=("*.to_k_ip.0.weight",)),  # of a UNet that diffusers saved with it
         ),
         _of_ip_adapter,
+        count_outputs=_count_transformers,
         find_error=_ip_adapter_error,
     ),
     ControlLayout(
@@ -179,6 +191,7 @@ CONTROL_LAYOUTS: tuple[ControlLayout, ...] = (
             KeyCondition(has=("adapter.body.0.*",)),
         ),
         _of_t2i_adapter,
+        count_outputs=lambda _: _T2I_OUTPUTS,
         find_error=_t2i_adapter_error,
     ),
 )

@@ -32,7 +32,7 @@ def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, max_bytes: int)
     """Open a member of an archive.
 
     Raises:
-        ValueError: it is longer than that, or compressed in a way that no checkpoint is.
+        ValueError: it is longer than that, or compressed by a method that no checkpoint has.
     """
     if info.file_size > max_bytes or info.compress_type not in COMPRESSIONS:
         raise ValueError("a member that no checkpoint has")

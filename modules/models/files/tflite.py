@@ -162,10 +162,11 @@ class _Flat:
         )
 
     def _values(self, tensor: int, shape: tuple[int, ...], content: bytes) -> Numbers:
-        values = np.frombuffer(content, _DTYPES[self._number(tensor, _TYPE, "b")])
+        dtype = _DTYPES[self._number(tensor, _TYPE, "b")]
+        values: Numbers = np.frombuffer(content, dtype)
         if self._field(tensor, _SPARSITY):
             return self._dense(tensor, shape, values)
-        return values.reshape(shape)
+        return np.reshape(values, shape)
 
     def _dense(self, tensor: int, shape: tuple[int, ...], values: Numbers) -> Numbers:
         """Return the dense values of a sparse tensor."""
@@ -197,7 +198,7 @@ class _Flat:
         all_indices = self._indices(dimension, _INDICES_TYPE, _INDICES)
         counts = starts[rows + 1] - starts[rows]
         before = counts.cumsum() - counts
-        entries = np.arange(counts.sum()) + (starts[rows] - before).repeat(counts)
+        entries: Numbers = np.arange(int(counts.sum())) + (starts[rows] - before).repeat(counts)
         return counts, all_indices[entries], entries
 
     def _indices(self, dimension: int, kind: int, field: int) -> Numbers:

@@ -63,7 +63,7 @@ class FaceRestoration:
         name: Of the restorer.
         restorer: Its file.
         detector: The weights of the network that finds the faces.
-        visibility: How much of the new faces is seen, above 0 to 1.
+        visibility: Opacity of the new faces, above 0 to 1.
         weight: How close CodeFormer keeps a face to the image, 0 to 1.
     """
 

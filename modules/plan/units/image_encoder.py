@@ -14,6 +14,7 @@ from modules.models.index import ModelIndex
 from modules.models.kinds import CLIP_VISION
 from modules.models.scan import FileStamp, ModelFile
 
+_POOLED_WIDTH = 1280  # of SDXL's text
 _CACHED = 64  # headers; those of .bin files are a pickle, which takes a moment to read
 
 
@@ -29,7 +30,24 @@ def find_image_encoder(label: str, model: ControlModel, models: ModelIndex) -> M
         NotFound: there is none.
     """
     facts = _adapter_facts(model.stamp)
-    width, is_hidden = facts.image_width, facts.reads_hidden_states
+    subject = f"{label}: '{model.title}'"
+    return _find(subject, facts.image_width, models, is_hidden=facts.reads_hidden_states)
+
+
+def find_revision_encoder(label: str, models: ModelIndex) -> ModelFile:
+    """Return the file of an image encoder that gives what SDXL has as pooled text.
+
+    Args:
+        label: Of the unit, for messages.
+        models: Lists the files.
+
+    Raises:
+        NotFound: there is none.
+    """
+    return _find(f"{label}: revision", _POOLED_WIDTH, models, is_hidden=False)
+
+
+def _find(subject: str, width: int, models: ModelIndex, *, is_hidden: bool) -> ModelFile:
     for scans_again in (False, True):
         if scans_again:  # a file may just have been put there
             models.refresh(CLIP_VISION)
@@ -39,7 +57,7 @@ def find_image_encoder(label: str, model: ControlModel, models: ModelIndex) -> M
             if vision is not None and vision.gives(width, hidden=is_hidden):
                 return file
     raise NotFound(
-        f"{label}: '{model.title}' needs an image encoder that is not there.",
+        f"{subject} needs an image encoder that is not there.",
         clip_vision.describe_missing_encoder(width, hidden=is_hidden),
     )
 

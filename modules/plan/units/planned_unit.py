@@ -8,7 +8,9 @@ from pathlib import Path
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
 from modules.models.scan import ModelFile
+from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import ControlUnit
+from modules.params.requests.img2img import Img2ImgRequest
 from modules.plan.preprocessing import Preprocessing
 
 
@@ -21,7 +23,7 @@ class PlannedUnit:
         unit: As requested. Without an image it takes the init image.
         model: Its control model; None for a preprocessor that acts without one.
         preprocessing: How its control image is made; None where its picture is taken as it is.
-        image_encoder: The file of the image encoder that an IP-Adapter reads; None for other models.
+        image_encoder: The file of the image encoder that an IP-Adapter or revision reads; None for others.
         is_soft: Whether deeper outputs of a ControlNet count more than those near the picture.
     """
 
@@ -53,9 +55,19 @@ class PlannedUnit:
         return self.module.startswith("reference_")
 
     @property
+    def is_revision(self) -> bool:
+        """Return whether its picture takes the place of SDXL's pooled text; a control model has no part in it."""
+        return self.module.startswith("revision_")
+
+    @property
     def masks(self) -> bool:
         """Return whether the picture is masked: the control model paints there anew."""
         return PREPROCESSORS.get(self.unit.module).needs_mask
+
+    def has_mask(self, request: GenerationRequest) -> bool:
+        """Return whether there is a mask for it: its own, or that of the request."""
+        own = self.unit.mask is not None
+        return own or (isinstance(request, Img2ImgRequest) and request.mask is not None)
 
     @property
     def counts_nowhere(self) -> bool:
@@ -68,8 +80,12 @@ class PlannedUnit:
         return self.model is not None and "shuffle" in self.model.stem.lower()
 
     @property
+    def networks(self) -> tuple[ModelFile, ...]:
+        """Return the files of its networks."""
+        return tuple(one for one in (self.model, self.image_encoder) if one is not None)
+
+    @property
     def paths(self) -> tuple[Path, ...]:
         """Return its files."""
         files = () if self.preprocessing is None else self.preprocessing.files
-        networks = (self.model, self.image_encoder)
-        return tuple(file.path for file in (*networks, *files) if file is not None)
+        return tuple(file.path for file in (*self.networks, *files))

@@ -17,7 +17,7 @@ from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUni
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
 from modules.plan.preprocessing import Preprocessing, plan_preprocessing
-from modules.plan.units.image_encoder import find_image_encoder
+from modules.plan.units.image_encoder import find_image_encoder, find_revision_encoder
 from modules.plan.units.planned_unit import PlannedUnit
 
 _MANY_SHOWN = 3
@@ -44,6 +44,7 @@ def plan_unit(
         BadFile: its model cannot be used.
         UserError: its model was made for checkpoints of another family, or its options contradict each other.
     """
+    unit = unit.model_copy(update={"module": PREPROCESSORS.get(unit.module).name})
     planned = PlannedUnit(index, unit, is_soft=unit.control_mode != "Balanced")
     if unit.image is None and not _has_init_image(request):
         raise NotFound(f"{planned.label} has no picture.", "Add one, or turn the unit off.")
@@ -56,20 +57,24 @@ def plan_unit(
     model = _find_model(planned, models)
     planned = replace(
         planned,
-        unit=unit.model_copy(
-            update={
-                "module": PREPROCESSORS.get(unit.module).name,
-                "model": model.title if model else NO_MODEL,
-            }
-        ),
+        unit=unit.model_copy(update={"model": model.title if model else NO_MODEL}),
         model=model,
         preprocessing=_plan_preprocessing(unit, request, models),
     )
     check_family(planned, checkpoint, models)
     _check_options(planned)
-    if planned.model is None or planned.model.layout != IP_ADAPTER:
+    if planned.is_revision:
+        if checkpoint.family.network_family != "SDXL":
+            name, family = checkpoint.checkpoint.name, checkpoint.family.network_family
+            raise UserError(
+                f"{planned.label}: {planned.module} is for SDXL, and '{name}' is {family}.",
+                "Use an IP-Adapter.",
+            )
+        encoder = find_revision_encoder(planned.label, models)
+    elif planned.model is not None and planned.model.layout == IP_ADAPTER:
+        encoder = find_image_encoder(planned.label, planned.model, models)
+    else:
         return planned
-    encoder = find_image_encoder(planned.label, planned.model, models)
     return replace(planned, image_encoder=encoder)
 
 
@@ -113,7 +118,7 @@ def _has_init_image(request: GenerationRequest) -> bool:
 
 def _find_model(planned: PlannedUnit, models: ModelIndex) -> ControlModel | None:
     name = planned.unit.model.strip()
-    if planned.is_reference:
+    if planned.is_reference or planned.is_revision:
         return None
     if name and name.casefold() != NO_MODEL.casefold():
         return models.control.find(name)

@@ -26,7 +26,7 @@ _WEIGHT = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*::")
 _SAMPLING = re.compile(r"\s*([~!@])")
 _ASSIGN = re.compile(r"\s*([A-Za-z_-][\w-]*)\s*(\?)?=(!)?\s*")
 _ACCESS = re.compile(r"\s*([A-Za-z_-][\w-]*)\s*(:\s*)?")
-# What may stand between the underscores of a wildcard, and which of it somebody has meant as a name.
+# What is allowed between the underscores of a wildcard, and which of it is meant as a name.
 _PATH = re.compile(r"[^\s,:<>|(){}$#][^\n,:<>|(){}$#]*")
 _NAME = re.compile(r"(?=.*[^\W_])[\w\-./*]+")
 _PARAMETERS = re.compile(r"\s*\(([^()\n]+)\)")
@@ -34,7 +34,7 @@ _PARAMETERS = re.compile(r"\s*\(([^()\n]+)\)")
 
 @dataclass(frozen=True)
 class Text:
-    """Text as it stands."""
+    """Literal text."""
 
     text: str
 
@@ -320,7 +320,7 @@ class _Parser:
         return start
 
     def _is_glued(self, begin: int, after: int) -> bool:
-        """Return whether a letter stands right before or behind a span, as in `my__style__v2`."""
+        """Return whether a letter is adjacent to a span, as in `my__style__v2`."""
         before, behind = self._text[max(0, begin - 1) : begin], self._text[after : after + 1]
         return before.isalnum() or behind.isalnum()
 

@@ -1,4 +1,4 @@
-"""The arguments of an X/Y/Z plot: axes and switches as they are chosen, and the values that these stand for."""
+"""The arguments of an X/Y/Z plot: axes and switches as they are chosen, and their values."""
 
 from __future__ import annotations
 

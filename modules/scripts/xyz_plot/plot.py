@@ -152,7 +152,7 @@ def _seed_offset(args: XyzPlotArgs, place: Place) -> int:
 
 
 def make_table(args: XyzPlotArgs) -> ScriptTable:
-    """Return where the cells stand."""
+    """Return the positions of the cells."""
     columns, rows, grids = (row.labels for row in args.axes)
     return ScriptTable(columns, rows, grids, tuple(order_places(args)))
 

@@ -93,7 +93,7 @@ def read_floats(text: str) -> list[AxisValue]:
 
 
 def read_booleans(text: str) -> list[AxisValue]:
-    """Return what `true` and `false` stand for, in any case.
+    """Return the value of `true` or `false`, in any case.
 
     Raises:
         UserError: a part is neither.

@@ -1,11 +1,11 @@
-"""Where the declared fields of a request stand on the page."""
+"""Places of the declared fields of a request on the page."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-Row = tuple[str, ...]  # names of fields that stand side by side
+Row = tuple[str, ...]  # names of fields side by side
 
 
 @dataclass(frozen=True)

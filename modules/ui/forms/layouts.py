@@ -1,4 +1,4 @@
-"""The forms of the generation tabs: which fields stand where."""
+"""The forms of the generation tabs: the places of their fields."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def form_schema(
     """Return a form as JSON.
 
     Args:
-        layout: Where the fields stand. A field without a place goes to a last section, "More".
+        layout: Places of the fields. A field without a place goes to a last section, "More".
         request_type: Declares the fields.
         settings_class: Declares the settings among them.
 

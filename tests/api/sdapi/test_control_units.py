@@ -14,10 +14,12 @@ from PIL import Image
 
 from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.requests.control_units import read_control_args
+from modules.api.sdapi.requests.schema import make_schema
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_image_field
 from modules.params.requests.control_unit import ControlUnit
+from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import FakeExecutor
 from tests.models.control.control_files import write_tiny_controlnet
 
@@ -237,3 +239,27 @@ def test_a_model_that_is_not_here_is_named(client: TestClient):
     assert (
         "There is no control model named 'control_v11p_sd15_canny [d14c016b]'." in answer["detail"]
     )
+
+
+@pytest.mark.usefixtures("model")
+def test_the_jobs_api_takes_units_as_fields(client: TestClient, executor: FakeExecutor):
+    unit = {"enabled": True, "module": "canny", "model": "sketch", "image": PICTURE}
+    body = {**SMALL, "task": "txt2img", "control_units": [{}, unit]}
+    answer = client.post("/api/v1/jobs", json=body)
+    assert answer.status_code == 202 and PICTURE not in answer.text
+    executor.wait_until_idle()
+    off, on = units_of(executor)
+    assert (off.enabled, on.enabled) == (False, True)
+    assert on.image is not None and on.image.size == (8, 4)
+    refused = client.post("/api/v1/jobs", json={**body, "control_units": [{"wait": 1}]})
+    assert refused.status_code == 422
+    assert "ControlNet unit 0: There is no field 'wait'." in refused.json()["detail"]
+
+
+def test_units_are_described_in_the_schema():
+    units = make_schema(Txt2ImgRequest, {}, {})["properties"]["control_units"]
+    (array, _) = units["anyOf"]
+    fields = array["items"]["properties"]
+    assert fields["image"]["anyOf"][0]["contentEncoding"] == "base64"
+    assert fields["weight"]["anyOf"][0] == {"maximum": 2, "minimum": 0, "type": "number"}
+    assert "$ref" not in json.dumps(units)

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from modules.api.routes import add_routes
-from modules.core.flags import Flags, parse_flags
+from modules.core.command_line import parse_flags
+from modules.core.flags import Flags
 from modules.engine.engine import Engine
 
 SECRETS = [

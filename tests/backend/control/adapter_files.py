@@ -85,11 +85,13 @@ def tiny_sdxl_unet(seed: int = 0) -> UNet2DConditionModel:
     return seeded(unet, seed)  # pyright: ignore[reportReturnType]
 
 
-def vision_encoder(seed: int = 0) -> CLIPVisionModelWithProjection:
+def vision_encoder(
+    seed: int = 0, embedding: int = VISION_EMBEDDING
+) -> CLIPVisionModelWithProjection:
     config = CLIPVisionConfig(
         hidden_size=VISION_WIDTH,
         intermediate_size=96,
-        projection_dim=VISION_EMBEDDING,
+        projection_dim=embedding,
         num_hidden_layers=3,
         num_attention_heads=2,
         image_size=28,
@@ -139,7 +141,9 @@ def ip_adapter_weights(
 ) -> dict[str, Tensor]:
     """Return an IP-Adapter for a UNet, by the names of the published files."""
     makers = {"plain": _plain, "plus": _plus, "full": _full}
-    weights = {f"image_proj.{k}": v for k, v in makers[projection](tokens, seed).items()}
+    context = int(unet.config["cross_attention_dim"])
+    made = makers[projection](tokens, seed, context)
+    weights = {f"image_proj.{k}": v for k, v in made.items()}
     names = [name for name in unet.attn_processors if ".attn2." in name]
     # By diffusers' names of a UNet: down, up, middle.
     order = sorted(names, key=lambda name: "dum".index(name[0]))
@@ -147,40 +151,40 @@ def ip_adapter_weights(
         attention = unet.get_submodule(name.removesuffix(".processor"))
         for kind in "kv":
             key = f"ip_adapter.{2 * number + 1}.to_{kind}_ip.weight"
-            weights[key] = random(attention.inner_dim, CONTEXT, seed=seed + 7 * number + ord(kind))
+            weights[key] = random(attention.inner_dim, context, seed=seed + 7 * number + ord(kind))
     return weights
 
 
-def _plain(tokens: int, seed: int) -> dict[str, Tensor]:
+def _plain(tokens: int, seed: int, context: int) -> dict[str, Tensor]:
     return {
-        "proj.weight": random(tokens * CONTEXT, VISION_EMBEDDING, seed=seed),
-        "proj.bias": random(tokens * CONTEXT, seed=seed + 1),
-        "norm.weight": 1 + random(CONTEXT, seed=seed + 2),
-        "norm.bias": random(CONTEXT, seed=seed + 3),
+        "proj.weight": random(tokens * context, VISION_EMBEDDING, seed=seed),
+        "proj.bias": random(tokens * context, seed=seed + 1),
+        "norm.weight": 1 + random(context, seed=seed + 2),
+        "norm.bias": random(context, seed=seed + 3),
     }
 
 
-def _full(_tokens: int, seed: int) -> dict[str, Tensor]:
+def _full(_tokens: int, seed: int, context: int) -> dict[str, Tensor]:
     return {
         "proj.0.weight": random(VISION_WIDTH, VISION_WIDTH, seed=seed),
         "proj.0.bias": random(VISION_WIDTH, seed=seed + 1),
-        "proj.2.weight": random(CONTEXT, VISION_WIDTH, seed=seed + 2),
-        "proj.2.bias": random(CONTEXT, seed=seed + 3),
-        "proj.3.weight": 1 + random(CONTEXT, seed=seed + 4),
-        "proj.3.bias": random(CONTEXT, seed=seed + 5),
+        "proj.2.weight": random(context, VISION_WIDTH, seed=seed + 2),
+        "proj.2.bias": random(context, seed=seed + 3),
+        "proj.3.weight": 1 + random(context, seed=seed + 4),
+        "proj.3.bias": random(context, seed=seed + 5),
     }
 
 
-def _plus(tokens: int, seed: int) -> dict[str, Tensor]:
+def _plus(tokens: int, seed: int, context: int) -> dict[str, Tensor]:
     width, inner = 48, 128
     weights = {
         "latents": random(1, tokens, width, seed=seed),
         "proj_in.weight": random(width, VISION_WIDTH, seed=seed + 1),
         "proj_in.bias": random(width, seed=seed + 2),
-        "proj_out.weight": random(CONTEXT, width, seed=seed + 3),
-        "proj_out.bias": random(CONTEXT, seed=seed + 4),
-        "norm_out.weight": 1 + random(CONTEXT, seed=seed + 5),
-        "norm_out.bias": random(CONTEXT, seed=seed + 6),
+        "proj_out.weight": random(context, width, seed=seed + 3),
+        "proj_out.bias": random(context, seed=seed + 4),
+        "norm_out.weight": 1 + random(context, seed=seed + 5),
+        "norm_out.bias": random(context, seed=seed + 6),
     }
     for layer in range(4):
         shapes = {

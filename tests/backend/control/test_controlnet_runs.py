@@ -16,6 +16,7 @@ from modules.backend.control.unit_schedule import UnitSchedule
 from modules.backend.denoise.step_extensions import UNetCall
 from modules.backend.device import choose_device
 from modules.backend.generate import generate_batch
+from modules.backend.memory.offload import is_offloaded, networks_of, offload_in_turn
 from modules.backend.model import LoadedModel
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.index import ModelIndex
@@ -201,4 +202,32 @@ def test_the_preprocessor_makes_the_control_picture(generate: Generate):
     plain = generate(UNIT.replace(image=image))
     canny = UNIT.replace(image=image, module="canny", pixel_perfect=True)
     assert not np.array_equal(generate(canny), plain)
-    assert not np.array_equal(generate(canny), generate(canny.replace(threshold_a=250)))
+
+
+def test_where_idle_parts_leave_the_device_a_control_model_does_too(
+    tokenizer: ClipTokenizer, folder: Path
+):
+    components = tiny_components(seed=31)  # of its own: it gets hooks
+    index = ModelIndex(
+        {"Checkpoint": [folder], "ControlNet": [folder / "control"]}, ROOT / "configs", folder
+    )
+    plan = make_plan(SMALL.replace(control_units=(UNIT,)), index, index.find_checkpoint("any"))
+
+    def generate(model: LoadedModel) -> np.ndarray:
+        listener = RecordingListener()
+        with torch.inference_mode():
+            generate_batch(lambda _: model, UPSCALERS, plan, 0, listener, listener.cancel)
+        return np.asarray(listener.images[0][1])
+
+    resident = LoadedModel(components, tokenizer)
+    expected = generate(resident)
+    offload_in_turn(networks_of(components), torch.device("cpu"))
+    assert is_offloaded(components)
+    lowered = LoadedModel(components, tokenizer)
+    assert np.array_equal(generate(lowered), expected)
+    (unit,) = plan.control
+    assert unit.model is not None
+    network = lowered.control_networks.get(unit.model, lambda: None)
+    assert network is not None
+    assert not network.remembers
+    assert resident.control_networks.get(unit.model, lambda: None).remembers

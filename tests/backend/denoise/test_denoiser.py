@@ -14,7 +14,7 @@ from modules.backend.conditioning.text import Conditioning, PromptConditioning
 from modules.backend.denoise.denoiser import Denoised, Denoiser, Network
 from modules.backend.denoise.guidance import find_guidance
 from modules.backend.denoise.prediction import Prediction
-from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension
+from modules.backend.denoise.step_extensions import ConcatChannels, StepExtension, UNetCall
 from modules.backend.pipelines.sampling_run import make_run_sigmas
 from modules.params.settings import Settings
 from tests.backend.checkpoints import tiny_modules
@@ -110,6 +110,30 @@ def test_a_call_has_as_many_prompts_as_the_memory_has_room_for(unet):
     assert torch.equal(guided, uncond_pred + 7.5 * (cond_pred - uncond_pred))
     guide(counting_unet, several(COND, OTHER), 7.5, conds_per_call=2)
     assert counting_unet.batches == [2, 2, 4, 2]
+
+
+class Calls(StepExtension):
+    """Collects the sizes that the UNet gets."""
+
+    def __init__(self) -> None:
+        self.sizes: list[list[float]] = []
+
+    def unet_call(self, call: UNetCall) -> UNetCall:
+        self.sizes.append(call.kwargs["added_cond_kwargs"]["time_ids"][:, 0].tolist())
+        return call
+
+
+@torch.inference_mode()
+def test_prompts_that_share_what_is_encoded_keep_their_own_sizes(unet):
+    pooled = (torch.zeros(1, 8),)
+    prompt, negative = (
+        Conditioning((COND,), pooled=pooled, time_ids=torch.full((1, 6), size))
+        for size in (1.0, 2.0)
+    )
+    conditioning, calls = PromptConditioning((prompt,), negative), Calls()
+    guide(unet, conditioning, 7.5, extensions=[calls], conds_per_call=1)
+    guide(unet, conditioning, 7.5, extensions=[calls])
+    assert calls.sizes == [[2, 2], [1, 1], [2, 2, 1, 1]]
 
 
 @torch.inference_mode()

@@ -99,7 +99,7 @@ def test_only_the_named_layers_change_by_weight_times_alpha_over_rank(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_after_1000_changes_the_weights_are_those_of_the_file(tmp_path: Path, dtype: torch.dtype):
+def test_after_200_changes_the_weights_are_those_of_the_file(tmp_path: Path, dtype: torch.dtype):
     components = load(tmp_path, dtype)
     before, loras = weights(components), FoldedLoras(components)
     norm = {f"{NORM}.w_norm": draw(16), f"{NORM}.b_norm": draw(16, seed=2)}
@@ -113,7 +113,7 @@ def test_after_1000_changes_the_weights_are_those_of_the_file(tmp_path: Path, dt
     loras.fold([replace(uses[0], unet=0.7), uses[1]])
     together = weights(components)
     chance = random.Random(1)
-    for _ in range(1000):
+    for _ in range(200):
         chosen = chance.sample(uses, chance.randrange(4))
         loras.fold([replace(use, unet=chance.uniform(-2, 2)) for use in chosen])
     loras.fold([replace(uses[0], unet=0.7), uses[1]])

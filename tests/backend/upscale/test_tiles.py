@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from modules.backend.upscale.network import UpscalerNetwork
-from modules.backend.upscale.tiles import enlarge_in_tiles, starts
+from modules.backend.upscale.tiles import enlarge_in_tiles
 from modules.core.errors import Cancelled, OutOfMemory
 from modules.plan.upscaling import Tiles
 from tests.backend.upscale.tiny_upscalers import (
@@ -29,13 +29,6 @@ def noise(width: int, height: int) -> Image.Image:
 
 def double(image: Image.Image) -> Image.Image:
     return image.resize((image.width * 2, image.height * 2), Resampling.NEAREST)
-
-
-def test_tiles_are_spread_evenly_and_the_last_one_ends_with_the_image():
-    assert starts(512, 192, 8) == [0, 160, 320]
-    assert starts(200, 192, 8) == [0, 8]
-    assert starts(192, 192, 8) == [0]
-    assert starts(160, 176, 8) == [-16]
 
 
 @pytest.mark.parametrize(

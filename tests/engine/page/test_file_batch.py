@@ -16,7 +16,8 @@ from modules.engine.jobs.job_status import JobStatus
 from modules.engine.page.file_batch import start_file_batch
 from modules.engine.page.uploads import make_upload_store
 from modules.images.inpaint.mask_sources import FILE
-from tests.engine.fake_executor import PATIENCE_S
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+from tests.models.control.control_files import write_tiny_controlnet
 
 FORM = {"width": 64, "height": 64, "steps": 2}
 
@@ -107,3 +108,19 @@ def test_a_batch_that_cannot_start_is_an_error(
 ):
     with pytest.raises(error):
         start_file_batch(engine, "img2img", {**FORM, **values})
+
+
+def test_each_file_becomes_the_picture_of_a_unit(
+    engine: Engine, executor: FakeExecutor, input_folder: Path
+):
+    (input_folder / "bee.png").unlink()
+    write_tiny_controlnet(engine.paths.data / "models" / "ControlNet" / "sketch.safetensors")
+    units = [{"enabled": False}, {"enabled": True, "module": "canny", "model": "sketch"}]
+    values = {"control_units": units, "batch_folder": "inputs/pets", "batch_unit": 1}
+    status = run_batch(engine, "txt2img", **values, batch_output="poses")
+    assert [image.path.name for image in status.images] == ["ant.png", "cat.png"]
+    assert executor.last_plan is not None
+    picture = executor.last_plan.request.control_units[1].image
+    assert picture is not None and picture.size == (128, 64)
+    with pytest.raises(UserError, match="ControlNet unit 0 is off"):
+        start_file_batch(engine, "txt2img", {**FORM, **values, "batch_unit": 0})

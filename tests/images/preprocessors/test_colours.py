@@ -8,7 +8,6 @@ from modules.images.preprocessors.colours import (
     blur,
     keep,
     make_colour_grid,
-    recolour,
     resample_tile,
     shuffle,
     shuffle_seed,
@@ -86,14 +85,3 @@ def test_shuffle_moves_pixels_smoothly_by_its_seed():
 def test_the_seed_of_shuffle_is_that_of_the_image_and_the_variation():
     assert shuffle_seed(5, 7) == 12
     assert shuffle_seed(2**32 - 1, 2) == 1
-
-
-@pytest.mark.parametrize("of_luminance", [True, False])
-def test_recolouring_ends_with_the_brightness_of_the_control_image(of_luminance: bool):
-    image, hint = plain((200, 60, 60)), plain((90, 90, 90))
-    result = recolour(image, hint, of_luminance=of_luminance)
-    assert result[0, 0, 0] > result[0, 0, 1] + 30
-    if of_luminance:
-        assert cv2.cvtColor(result, cv2.COLOR_RGB2LAB)[0, 0, 0] == pytest.approx(90, abs=1)
-    else:
-        assert result.max() == 90

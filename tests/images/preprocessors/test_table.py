@@ -73,6 +73,8 @@ def test_each_row_makes_an_image_acts_by_itself_or_says_what_to_use_instead():
         "ip-adapter_clip_h",
         "ip-adapter_clip_g",
         "ip-adapter_clip_sdxl_plus_vith",
+        "revision_clipvision",
+        "revision_ignore_prompt",
     }
     for row in PREPROCESSORS:
         assert not (row.unavailable and row.makes_image)

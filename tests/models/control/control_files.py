@@ -15,7 +15,7 @@ from modules.models.ldm.keys import UNET_PREFIX
 from tests.models.model_files import CONFIGS, write_safetensors
 
 DEMO = CONFIGS.parent / "models" / "Stable-diffusion" / "demo" / "demo.safetensors"
-HINT_WIDTHS = (8, 8, 8, 16, 16, 16, 32)
+HINT_WIDTHS = (8, 8, 16, 16, 16, 16, 32)
 
 
 def write_tiny_controlnet(path: Path) -> Path:

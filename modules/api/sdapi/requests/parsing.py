@@ -37,6 +37,7 @@ _SAVE_NOTHING = {"samples_save": False, "grid_save": False, "return_grid": False
 _UNSET_IF_NEGATIVE = ("seed_resize_from_w", "seed_resize_from_h")
 _MODEL_FIELDS = ("sd_model_checkpoint", "sd_vae")  # options in A1111, fields here
 _MAX_STYLE_WARNINGS = 20  # each name is compared with all styles
+_WITHOUT_IMAGES = ("control_units",)  # of an infotext, which cannot be used without images
 _ALTERNATIVE_FIELDS = {"sampler_name": "sampler_index"}
 
 
@@ -186,6 +187,7 @@ def fill_from_infotext(
         name: value
         for name, value in reading.values.items()
         if name not in fields
+        and name not in _WITHOUT_IMAGES
         and _ALTERNATIVE_FIELDS.get(name) not in fields
         and not (name in _MODEL_FIELDS and name in known_overrides)
     }

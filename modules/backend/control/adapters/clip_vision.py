@@ -85,7 +85,7 @@ def to_pixel_values(image: np.ndarray, side: int) -> Tensor:
     """
     resized = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
     scaled = resized.astype(np.float32) / 255
-    normalized = (scaled - np.float32(_MEAN)) / np.float32(_DEVIATION)
+    normalized = (scaled - np.asarray(_MEAN, np.float32)) / np.asarray(_DEVIATION, np.float32)
     return torch.from_numpy(np.ascontiguousarray(normalized.transpose(2, 0, 1)))
 
 
@@ -96,7 +96,8 @@ def see_images(encoder: CLIPVisionModelWithProjection, images: list[np.ndarray])
         encoder: The encoder.
         images: Each uint8 RGB [height, width, 3].
     """
-    side = int(encoder.config.image_size)
+    side = encoder.config.image_size
+    assert isinstance(side, int), "as `_config` has it"
     pixels = torch.stack([to_pixel_values(image, side) for image in images])
     pixels = torch.cat([pixels, torch.zeros_like(pixels[:1])])
     output = encoder(pixels.to(encoder.device, encoder.dtype), output_hidden_states=True)

@@ -108,6 +108,7 @@ class ImagePromptExtension(StepExtension):
         self._prompt = prompt
         self._is_active = is_active
         self._rows: Tensor | None = None  # of the tokens, for each row of a call; None: no part
+        self._known_rows: dict[tuple[int, ...], Tensor] = {}  # copied to the device once
         self._cells = (1, 1)
         self._keys_values: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -116,13 +117,16 @@ class ImagePromptExtension(StepExtension):
         self._rows = None
         if self._is_active(call.index):
             last = len(self._prompt.tokens) - 1
-            batch = len(call.sample) // len(call.is_uncond)
-            rows = [
+            prompts = call.is_uncond or (False,)
+            batch = len(call.sample) // len(prompts)
+            rows = tuple(
                 last if is_uncond else image % last
-                for is_uncond in call.is_uncond
+                for is_uncond in prompts
                 for image in range(batch)
-            ]
-            self._rows = torch.tensor(rows, device=call.sample.device)
+            )
+            if rows not in self._known_rows:
+                self._known_rows[rows] = torch.tensor(rows, device=call.sample.device)
+            self._rows = self._known_rows[rows]
             self._cells = (call.sample.shape[-2], call.sample.shape[-1])
         return call
 

@@ -6,7 +6,7 @@ As the preprocessors tile_colorfix, tile_colorfix+sharp and inpaint_only of sd-w
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -33,6 +33,12 @@ class LatentSource:
     weight: float
 
 
+def alpha_at(alphas_cumprod: Tensor, call: UNetCall) -> Tensor:
+    """Return the share of signal of a call's sample, float32 on its device, without waiting for the device."""
+    alphas = alphas_cumprod.to(call.sample.device, torch.float32)
+    return alphas[call.timestep.to(alphas.device).round().long()]
+
+
 class LatentFix(StepExtension):
     """Changes the predicted clean latents of every row.
 
@@ -48,7 +54,7 @@ class LatentFix(StepExtension):
     def unet_output(self, call: UNetCall, output: Tensor) -> Tensor:
         """Return the prediction for the changed latents."""
         source = self._source
-        alpha = source.alphas_cumprod[round(float(call.timestep))].to(output.device, torch.float32)
+        alpha = alpha_at(source.alphas_cumprod, call)
         signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
         sample = call.sample[:, : output.shape[1]].float()
         is_v = source.prediction_type == "v_prediction"
@@ -116,6 +122,26 @@ class KeptLatents(LatentFix):
         del call
         mask = self._mask.to(predicted).repeat(len(predicted) // len(self._mask), 1, 1, 1)
         return known + mask * (predicted - known)
+
+
+@dataclass(frozen=True)
+class OtherChannels(StepExtension):
+    """Gives an inpainting UNet the mask and the picture of a unit in place of its own channels.
+
+    Args:
+        channels: [1, extra channels, rows, columns].
+        latent_channels: Of the sample, before them.
+    """
+
+    channels: Tensor
+    latent_channels: int
+
+    def unet_call(self, call: UNetCall) -> UNetCall:
+        """Return the call with these channels."""
+        rows = len(call.sample)
+        channels = self.channels.to(call.sample).expand(rows, -1, -1, -1)
+        sample = torch.cat([call.sample[:, : self.latent_channels], channels], dim=1)
+        return replace(call, sample=sample)
 
 
 def blur(latents: Tensor, radius: int) -> Tensor:

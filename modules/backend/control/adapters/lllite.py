@@ -38,6 +38,11 @@ class LLLiteModule(nn.Module):
 
     Args:
         shapes: Of its weights in the file.
+
+    Attributes:
+        is_convolution: Whether the layer is a convolution, not a linear one.
+        input_width: Channels of what the layer reads.
+        embedding_width: Channels of the embedding of the hint.
     """
 
     def __init__(self, shapes: Mapping[str, torch.Size]) -> None:
@@ -50,6 +55,8 @@ class LLLiteModule(nn.Module):
                 self.conditioning1.append(nn.ReLU())
             outputs, inputs, kernel, _ = shapes[f"conditioning1.{index}.weight"]
             self.conditioning1.append(nn.Conv2d(inputs, outputs, kernel, stride=kernel))
+        self.input_width = shapes["down.0.weight"][1]
+        self.embedding_width = shapes["mid.0.weight"][1] - shapes["down.0.weight"][0]
         self.down = nn.Sequential(self._layer(shapes["down.0.weight"]), nn.ReLU())
         self.mid = nn.Sequential(self._layer(shapes["mid.0.weight"]), nn.ReLU())
         self.up = nn.Sequential(self._layer(shapes["up.0.weight"]))
@@ -57,16 +64,6 @@ class LLLiteModule(nn.Module):
     def _layer(self, shape: torch.Size) -> nn.Module:
         outputs, inputs = shape[:2]
         return nn.Conv2d(inputs, outputs, 1) if self.is_convolution else nn.Linear(inputs, outputs)
-
-    @property
-    def input_width(self) -> int:
-        """Return the channels of what the layer reads."""
-        return self.down[0].weight.shape[1]
-
-    @property
-    def embedding_width(self) -> int:
-        """Return the channels of its embedding of the hint."""
-        return self.mid[0].weight.shape[1] - self.down[0].weight.shape[0]
 
     def embed(self, hint: Tensor, size: tuple[int, int]) -> Tensor:
         """Return the hint's embedding, [images, channels, rows, columns], or [images, rows * columns, channels].

@@ -16,6 +16,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from modules.backend.control.adapters.latent_fixes import alpha_at
 from modules.backend.control.adapters.reference_hooks import (
     AttentionBank,
     Bank,
@@ -136,7 +137,7 @@ class ReferenceExtension(StepExtension):
     ) -> None:
         assert self._unet is not None, "its calls are within `use`"
         prompts = max(1, len(call.is_uncond))
-        alpha = self._alphas_cumprod[round(float(call.timestep))].to(call.sample.device)
+        alpha = alpha_at(self._alphas_cumprod, call)
         latents = reference.latents.to(call.sample.device, torch.float32)
         noisy = alpha.sqrt() * latents + (1 - alpha).sqrt() * noise.at(call, latents)
         sample = self._with_channels(noisy, latents, call, prompts)

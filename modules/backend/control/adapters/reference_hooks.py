@@ -43,8 +43,9 @@ class Step:
 
     def begin_reading(self, call: UNetCall, fidelities: Sequence[float]) -> None:
         """Let the layers read, if there is a reference."""
-        batch = len(call.sample) // max(1, len(call.is_uncond))
-        self.is_uncond = tuple(row for row in call.is_uncond for _ in range(batch))
+        prompts = call.is_uncond or (False,)
+        batch = len(call.sample) // len(prompts)
+        self.is_uncond = tuple(row for row in prompts for _ in range(batch))
         self.style_fidelity = sum(fidelities) / len(fidelities) if fidelities else 0.0
         self.mode = "read" if fidelities else ""
 
@@ -195,7 +196,7 @@ class NormBank(Bank):
     def _adapt(self, x: Tensor) -> Tensor:
         own_variance, own_mean = torch.var_mean(x, dim=(2, 3), keepdim=True, correction=0)
         variances, means = zip(*self._moments, strict=True)
-        variance, mean = sum(variances) / len(variances), sum(means) / len(means)
+        variance, mean = torch.stack(variances).mean(0), torch.stack(means).mean(0)
         normal = (x - own_mean) / own_variance.clamp(min=_LEAST_VARIANCE).sqrt()
         adapted = normal * variance.clamp(min=_LEAST_VARIANCE).sqrt() + mean
         rows = self._step.uncond_rows(len(x))

@@ -28,12 +28,12 @@ class RowSlice(NamedTuple):
     Args:
         key: Of the tensor.
         part: From 0.
-        count: Of the parts.
+        parts: How many there are.
     """
 
     key: str
     part: int
-    count: int
+    parts: int
 
 
 WeightKey = FileKey | RowSlice
@@ -71,7 +71,7 @@ class AdapterFile:
         if isinstance(key, QkvSlice):
             key = RowSlice(*key, 3)
         if isinstance(key, RowSlice):
-            return weight.tensor_split(key.count)[key.part]
+            return weight.tensor_split(key.parts)[key.part]
         return weight.mT if isinstance(key, Transposed) else weight
 
     def read(self, keys: list[str], dtype: torch.dtype, device: torch.device) -> list[Tensor]:

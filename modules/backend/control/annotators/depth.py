@@ -13,7 +13,7 @@ from modules.backend.control.annotators.weights import to_tensor
 from modules.backend.loading.depth_keys import depth_key
 from modules.backend.loading.empty_models import make_empty_depth_estimator
 from modules.backend.loading.state_dict import read_state_dict
-from modules.backend.loading.weight_loader import StateDictSource, WeightLoader
+from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
 from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.files.header import read_header
@@ -46,7 +46,7 @@ def load_estimator(file: ModelFile, device: torch.device) -> DPTForDepthEstimati
             "Download it again.",
         ) from error
     source = StateDictSource(state_dict, file.file_name, file.path)
-    return WeightLoader(source, device).load_into(empty, depth_key, torch.float32)
+    return WeightLoader(source, Destination(device)).load_into(empty, depth_key, torch.float32)
 
 
 def estimate_depth(estimator: DPTForDepthEstimation, image: Pixels) -> NDArray[np.float32]:

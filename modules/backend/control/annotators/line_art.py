@@ -127,7 +127,7 @@ def draw_line_art(network: LineArtGenerator, image: Pixels) -> Pixels:
         network: The network.
         image: uint8 [height, width, 3]; both sides multiples of 4.
     """
-    device = network.model4[1].weight.device
+    device = next(network.parameters()).device
     return 255 - to_grey(network(to_tensor(image, device) / 255))
 
 

@@ -159,7 +159,8 @@ class PoseNetworks:
         is_seen = (1 / (1 + np.exp(-numbers[:, 3])) >= _VISIBILITY) & _is_inside(points, image)
         return Person(
             _to_body(points, is_seen) if with_body else (),
-            *(self._find_hand(image, points, is_seen, side) for side in ("left", "right")),
+            self._find_hand(image, points, is_seen, "left"),
+            self._find_hand(image, points, is_seen, "right"),
             self._find_face(image, points, is_seen),
         )
 
@@ -271,7 +272,8 @@ def _region_around(points: Coordinates, angle: float, scale: float, shift: float
 
 
 def _is_inside(points: Coordinates, image: Pixels) -> NDArray[np.bool_]:
-    return ((points >= 0) & (points < (image.shape[1], image.shape[0]))).all(1)
+    is_inside = (points >= 0) & (points < (image.shape[1], image.shape[0]))
+    return is_inside[:, 0] & is_inside[:, 1]
 
 
 def _to_body(points: Coordinates, is_seen: NDArray[np.bool_]) -> Points:

@@ -212,7 +212,7 @@ def find_pidinet_edges(
         is_sketch: Whether edges are black or white alone, as T2I-Adapter's sketch wants them.
     """
     blue_first = np.ascontiguousarray(image[:, :, ::-1])
-    edges = network(to_tensor(blue_first, network.classifier.weight.device) / 255)
+    edges = network(to_tensor(blue_first, next(network.parameters()).device) / 255)
     if is_sketch:
         edges = (edges > 0.5).float()
     return to_grey(_keep_steps(edges) if is_safe else edges)

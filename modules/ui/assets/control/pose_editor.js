@@ -3,7 +3,7 @@
 // To open it: `openPoseEditor({image, width, height, pose}, (upload) => …)`. `image` is the upload {id, width, height} of
 // the picture below the points, or null for an empty canvas of that width and height; `pose` is what
 // /internal/control/preview found, or null for a figure. Done draws the pose and calls back with its upload
-// {id, width, height}: the unit takes it as its picture, with the module none. Cancel and Esc call nothing.
+// {id, width, height} and the pose itself: the unit takes it as its picture, with the module none. Cancel and Esc call nothing.
 import {button, call, make} from "../core.js";
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -256,9 +256,10 @@ class PoseEditor {
 
   async #finish() {
     await this.#wait(this.done, async () => {
-      const {image} = await call("control/pose", {pose: this.#toJson()});
+      const pose = this.#toJson();
+      const {image} = await call("control/pose", {pose});
       this.root.close();
-      this.onDone(image);
+      this.onDone(image, pose);
     });
   }
 

@@ -2,6 +2,7 @@
 import {button, make} from "../core.js";
 import {PaintBoard} from "../generation/canvas.js";
 import {makeField, numberProblem} from "../generation/fields.js";
+import {buildPoseButton} from "./pose_button.js";
 import {buildPreview} from "./preview.js";
 
 const ALL = "All", NONE = "None", UNKNOWN = "Unknown";
@@ -37,8 +38,10 @@ export class ControlUnit {
     const more = make("details", "unit-more");
     more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
     this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.pose = buildPoseButton(id, () => this.controls.image.image(), () => this.#resultSize(), (image) => this.#usePreview(image));
+    this.preview.root.addEventListener("control-preview", ({detail}) => this.pose.found(detail));
     this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders,
-      this.preview.root, more);
+      this.pose.root, this.preview.root, more);
     enabled.box.setAttribute("aria-label", `Enable unit ${index}`);
     this.controls.module.root.addEventListener("input", () => this.#showNumbers());
     this.controls.model.root.addEventListener("input", () => this.#showUnion());
@@ -167,6 +170,7 @@ export class ControlUnit {
   #showNumbers(values = {}) {
     const {sliders = {}, makes_image: makesImage} = this.schema.modules[this.controls.module.get()] ?? {};
     this.preview.root.hidden = !makesImage;
+    this.pose.showFor(this.type.get(), this.controls.module.get());
     this.numbers = {};
     this.sliders.replaceChildren();
     for (const name of NUMBERS.filter((one) => sliders[one])) {
@@ -194,6 +198,7 @@ export class ControlUnit {
 
   get() {
     const values = Object.fromEntries(Object.entries(this.controls).map(([name, control]) => [name, control.get()]));
+    if (this.controls.union_control_type.root.hidden) values.union_control_type = UNKNOWN;  // for models of several types alone
     for (const name of NUMBERS) values[name] = this.numbers[name]?.control.get() ?? DEFAULT;
     return {...values, control_type: this.type.get(), image_strokes: this.board.text, paints_mask: this.brush.get() === MASK};
   }

@@ -1,6 +1,7 @@
 // A field that is a list of units, such as ControlNet's: a tab for each, built when the section is first opened.
 import {make} from "../core.js";
 import {controlSchema, listen} from "../page_state.js";
+import {buildControlBatch} from "./batch.js";
 import {ControlUnit} from "./unit.js";
 
 const OFF = {enabled: false};
@@ -14,7 +15,7 @@ export function unitsField(field, id) {
   root.append(tabs, panels);
   const units = [];  // each is built when its tab is first opened
   let values = [];   // of those that are not built
-  let count = 1, models = [], shown = 0, schema = null;
+  let count = 1, models = [], shown = 0, schema = null, tab = null;
 
   const current = () => Array.from({length: Math.max(count, values.length)}, (_, index) => units[index]?.get() ?? values[index] ?? OFF);
 
@@ -56,6 +57,7 @@ export function unitsField(field, id) {
     schema = await controlSchema;
     if (tabs.children.length) return;
     addTabs();
+    if (tab) root.append(buildControlBatch(id, tab, () => shown));
     select(Math.max(0, current().findIndex(({enabled}) => enabled)));
     mark();
   }
@@ -87,10 +89,15 @@ export function unitsField(field, id) {
   });
   return {
     root, get: current,
+    connect(its) { tab = its; },
     // A unit keeps what it is not given, such as its picture, which no infotext holds; units without values are turned off.
     set(next) {
       const given = [...next ?? []];
-      values = current().map((unit, index) => ({...unit, ...given[index] ?? OFF}));
+      values = current().map((unit, index) => {
+        const its = given[index] ?? OFF;
+        // The control type of an infotext's preprocessor is not known.
+        return {...unit, ...(its.module === undefined ? {} : {control_type: undefined}), ...its};
+      });
       values.push(...given.slice(values.length));
       units.forEach((unit, index) => unit.set(values[index]));
       if (tabs.children.length) {

@@ -33,6 +33,7 @@ export async function mount(element) {
   const tab = {root, schema, form, scripts, output, fill: (values) => form.fill(values)};
   prompts.connect(tab);
   pictures.connect(tab);
+  form.controls.control_units?.connect(tab);
   form.fill(register(schema.prefix, tab) ?? {});
   showNotes(tab);
   addNetworks(tab);

@@ -1,0 +1,129 @@
+"""ControlNet units on the page: a picture, canny and a control model make a picture, whose infotext fills the unit again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.models.control.control_files import write_demo_controlnet
+from tests.ui.browsing import needs_browser, open_tab, wait_for_value, wait_until_filled
+
+pytestmark = needs_browser
+
+UNIT = "#txt2img_control_units_0"
+SIZES = ({"width": 1280, "height": 800}, {"width": 390, "height": 844})
+
+
+@pytest.fixture(scope="module")
+def model(server) -> str:
+    """A control model for the demo model, by its file's name."""
+    write_demo_controlnet(server.data / "models" / "ControlNet" / "sketch_canny.safetensors")
+    return "sketch_canny"
+
+
+@pytest.fixture
+def drawing(server) -> Path:
+    image = Image.new("RGB", (64, 64), "white")
+    ImageDraw.Draw(image).ellipse((12, 12, 52, 52), fill="black")
+    image.save(server.data / "drawing.png")
+    return server.data / "drawing.png"
+
+
+def open_section(page) -> None:
+    section = page.locator("#txt2img_controlnet details")
+    if section.get_attribute("open") is None:
+        page.click("#txt2img_controlnet summary")
+    page.wait_for_selector(f"{UNIT}_enabled:visible")
+
+
+def choose_type(page, name: str) -> None:
+    page.locator(f"{UNIT}_type").get_by_label(name, exact=True).check()
+
+
+def label_of(page, name: str) -> str:
+    return page.inner_text(f"label[for='{UNIT[1:]}_{name}']")
+
+
+@pytest.mark.parametrize("viewport", SIZES, ids=("wide", "narrow"))
+def test_a_unit_makes_a_picture_and_is_filled_from_its_infotext(
+    server, page, model, drawing, viewport
+):
+    page.set_viewport_size(viewport)
+    page.reload()  # the list of control models
+    wait_until_filled(page)
+    open_section(page)
+    choose_type(page, "Canny")
+    wait_for_value(page, f"{UNIT}_module", "canny")
+    title = page.input_value(f"{UNIT}_model")
+    assert title.startswith(f"{model} [")
+    assert [label_of(page, name) for name in ("processor_res", "threshold_a", "threshold_b")] == [
+        "Resolution",
+        "Low Threshold",
+        "High Threshold",
+    ]
+    page.set_input_files(f"{UNIT}_image_file", drawing)
+    page.wait_for_selector(f"{UNIT}_image_board .paint-view:visible")
+    page.click(f"{UNIT}_preview")
+    page.wait_for_selector(f"{UNIT} .unit-preview img[src*='/uploads/']:visible")
+    page.check(f"{UNIT}_enabled")
+    page.wait_for_selector("#txt2img_controlnet summary:has-text('1 unit on')")
+    page.fill(f"{UNIT}_weight", "0.7")
+    page.fill(f"{UNIT}_threshold_a", "300")
+    page.wait_for_selector(f"{UNIT} .field-problem:has-text('the largest is 255')")
+    page.fill(f"{UNIT}_threshold_a", "60")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+
+    page.fill("#txt2img_prompt", "a red circle on a blue background")
+    for name, value in (("width", 64), ("height", 64), ("steps", 2)):
+        page.fill(f"#txt2img_{name}", str(value))
+    before = set(server.images())
+    page.click("#txt2img_generate")
+    page.wait_for_selector(
+        f"#txt2img_infotext:has-text('ControlNet 0: \"Module: canny, Model: {title}, Weight: 0.7')"
+    )
+    (made,) = set(server.images()) - before
+
+    page.uncheck(f"{UNIT}_enabled")
+    choose_type(page, "All")
+    page.fill(f"{UNIT}_weight", "1")
+    open_tab(page, "PNG Info")
+    page.set_input_files("#png_info_image input[type=file]", made)
+    page.wait_for_selector(".png-info-facts :text('add that of ControlNet 0')")
+    page.click("#png_info_to_txt2img")
+    wait_for_value(page, f"{UNIT}_weight", "0.7")
+    wait_for_value(page, f"{UNIT}_model", title)
+    wait_for_value(page, f"{UNIT}_threshold_a", "60")
+    assert page.is_checked(f"{UNIT}_enabled")
+    assert page.locator(f"{UNIT}_type").get_by_label("Canny", exact=True).is_checked()
+    assert page.is_visible(f"{UNIT}_image_board .paint-view"), "the picture stays"
+
+
+def test_a_drawing_is_kept_and_units_have_tabs_by_keyboard(page):
+    page.fill("#txt2img_width", "64")
+    page.fill("#txt2img_height", "64")
+    open_section(page)
+    page.click(f"{UNIT}_canvas")
+    view = page.locator(f"{UNIT}_image_board .paint-view")
+    page.wait_for_function(  # the picture is shown
+        "(id) => document.querySelector(`${id} .paint-view`)?.style.height",
+        arg=f"{UNIT}_image_board",
+    )
+    view.focus()
+    page.keyboard.press("Enter")  # a dot in the middle
+    page.wait_for_selector(f"{UNIT}_image_board[data-strokes='1']")
+    page.focus("#txt2img_control_units_tab_0")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_selector("#txt2img_control_units_1:visible")
+    page.check("#txt2img_control_units_1_enabled")
+    page.wait_for_function(
+        "Object.values(localStorage).some((text) => text.includes('image_strokes') && text.includes('\"enabled\":true'))"
+    )
+    page.reload()
+    wait_until_filled(page)
+    page.wait_for_selector("#txt2img_controlnet summary:has-text('1 unit on')")
+    page.click("#txt2img_controlnet summary")
+    page.wait_for_selector("#txt2img_control_units_1:visible")
+    page.click("#txt2img_control_units_tab_0")
+    page.wait_for_selector(f"{UNIT}_image_board[data-strokes='1']")
