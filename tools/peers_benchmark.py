@@ -95,7 +95,7 @@ def _measure(row: str, path: Path, choice: Choice) -> tuple[list[dict[str, Any]]
     # Libraries print lines of their own.
     lines = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     reasons = [line["reason"] for line in lines if "reason" in line]
-    if not reason and process.returncode:
+    if not reason and process.returncode and len(lines) < len(choice.sides):
         last = errors.strip().rpartition("\n")[2]
         reason = f"it ended with {process.returncode}: {last}"
     return [line for line in lines if "side" in line], "; ".join(

@@ -132,17 +132,21 @@ def stable_diffusion_cpp(path: Path) -> Picture:
         raise Missing(
             "cyllama is not installed (pip install --no-deps --target FOLDER cyllama, PYTHONPATH=FOLDER)"
         ) from error
-    cpp.set_log_callback(lambda _level, _text: None)
+    clocks: list[tuple[int, Clock]] = []
+
+    def report(step: int, count: int, _seconds: float) -> None:
+        steps, clock = clocks[-1] if clocks else (0, Clock())
+        if count == steps and step > len(clock.steps):  # other counts: loading and decoding
+            clock.end_step()
+
+    cpp.set_progress_callback(report)
     params = cpp.SDContextParams(model_path=str(path))
     params.n_threads = os.cpu_count() or 1
+    params.free_params_immediately = False  # a second picture would find no weights
     context = cpp.SDContext(params)
 
     def picture(prompt: str, side: int, steps: int, clock: Clock) -> None:
-        def report(step: int, count: int, _seconds: float) -> None:
-            if count == steps and step > len(clock.steps):  # other counts: loading and decoding
-                clock.end_step()
-
-        cpp.set_progress_callback(report)
+        clocks.append((steps, clock))
         images = context.generate(
             prompt=prompt, negative_prompt=NEGATIVE, width=side, height=side, seed=SEED,
             sample_steps=steps, cfg_scale=CFG_SCALE, sample_method=cpp.SampleMethod.EULER,

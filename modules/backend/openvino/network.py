@@ -43,12 +43,12 @@ class CompiledUNet:
 
     Args:
         compiled: OpenVINO's model.
-        added: Names of the inputs besides sample, timestep and text.
+        unet: PyTorch's, which computes the sinusoids of timestep and sizes.
     """
 
-    def __init__(self, compiled: Any, added: tuple[str, ...]) -> None:
+    def __init__(self, compiled: Any, unet: UNet2DConditionModel) -> None:
+        self._unet, self._added = unet, graph.added_inputs(unet)
         self._request = compiled.create_infer_request()
-        self._added = added
         hint = compiled.get_property("INFERENCE_PRECISION_HINT")
         self.precision = _PRECISIONS.get(hint.get_type_name(), "")
 
@@ -69,7 +69,11 @@ class CompiledUNet:
             hidden: [rows, tokens, hidden].
             conds: The other inputs by name.
         """
-        inputs = (sample, timestep, hidden, *(conds[name] for name in self._added))
+        rows = len(sample)
+        inputs = [sample, self._unet.time_proj(timestep.expand(rows)), hidden]
+        if self._added:
+            sizes = self._unet.add_time_proj(conds["time_ids"].float().flatten())
+            inputs += [conds["text_embeds"], sizes.reshape(rows, -1)]
         arrays = [tensor.detach().float().contiguous().numpy() for tensor in inputs]
         self._request.infer(arrays, share_inputs=True)
         # The request writes the next result into the same memory.
@@ -112,7 +116,6 @@ class OpenVinoUNet:
         self._compiled = None
         openvino = importlib.import_module(graph.PACKAGE)
         unet = self._components.unet
-        added = graph.added_inputs(unet)
         model = graph.read_or_trace(
             self._components,
             self._cache_folder,
@@ -129,7 +132,7 @@ class OpenVinoUNet:
             options["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
         try:
             compiled = openvino.Core().compile_model(model, wanted.device, options)
-            made = CompiledUNet(compiled, added)
+            made = CompiledUNet(compiled, unet)
         except RuntimeError as error:
             first_line = str(error).strip().partition("\n")[0]
             raise NotConvertible(

@@ -140,7 +140,7 @@ def test_half_precision_stays_near_and_is_stated(run: Run, tokenizer: ClipTokeni
     image, _ = run(models=models)
     assert (image.accelerator, image.precision) == ("OpenVINO", "bf16")
     torch_half, _ = run(models=models, accelerator="PyTorch", precision="Half")
-    assert psnr(image, expected) > min(40, psnr(torch_half, expected) - 3)
+    assert psnr(image, expected) > min(35, psnr(torch_half, expected) - 6)
     changes = {"width": 64, "cfg_scale": 1, "batch_size": 1}
     _, listener = run(changes, models)
     assert listener.phases.count("Compiling the UNet for OpenVINO") == 1
