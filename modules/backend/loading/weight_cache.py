@@ -7,6 +7,7 @@ only this class writes it, whole or not at all.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import hashlib
 import json
@@ -30,7 +31,7 @@ from torch import Tensor
 from modules.backend.loading.pieces import ITEMS_AT_ONCE, PIECE_BYTES, Copies
 from modules.backend.loading.scratch import Scratch
 from modules.backend.loading.state_dict import FileStateDict
-from modules.core.atomic import open_writer
+from modules.core.atomic import open_writer, remove_leftovers
 from modules.core.errors import BadFile
 from modules.core.private import make_own_folder
 
@@ -140,6 +141,7 @@ class WeightCache:
         self._least_bytes = least_bytes
         self._writers: list[threading.Thread] = []
         self._lock = threading.Lock()  # one file is written at a time
+        self._is_closed = threading.Event()
 
     def read(self, wanted: WantedWeights, copies: Copies) -> dict[str, Tensor] | None:
         """Return the weights by their keys in the network, mapped; None if they are not kept.
@@ -183,12 +185,18 @@ class WeightCache:
                 target=self._write_all, args=(kept,), name="weight cache", daemon=True
             )
             self._writers = [thread for thread in self._writers if thread.is_alive()] + [writer]
+            atexit.register(self.close)  # a thread in torch's code aborts an interpreter that ends
             writer.start()
 
     def wait(self) -> None:
         """Wait until nothing is being written."""
         for writer in self._writers:
             writer.join()
+
+    def close(self) -> None:
+        """Write no more; what has been begun is dropped."""
+        self._is_closed.set()
+        self.wait()
 
     def trim(self, room_bytes: int = 0) -> None:
         """Delete the least recently used files until all of them and so many bytes more are within the limit."""
@@ -218,6 +226,7 @@ class WeightCache:
                     self._write(wanted)
             except (OSError, BadFile) as error:  # it would be the same with the others
                 logger.info("Converted weights are not kept: %s", error)
+        atexit.unregister(self.close)
 
     def _write(self, wanted: WantedWeights) -> None:
         """Write one file, or none where there is no room.
@@ -231,7 +240,9 @@ class WeightCache:
             return
         self.trim(size)
         make_own_folder(self._folder)
-        with open_writer(self._path(wanted)) as file:
+        path = self._path(wanted)
+        remove_leftovers(path)  # gigabytes, after a kill
+        with open_writer(path) as file:
             file.write(wanted.header)
             unsynced, began = 0, time.perf_counter()
             for part in _converted(wanted):
@@ -242,7 +253,8 @@ class WeightCache:
                     os.fsync(file.fileno())
                     unsynced = 0
                 # A quarter of one core and of the disk, beside the job that the checkpoint was loaded for.
-                time.sleep(min(_LONGEST_PAUSE_S, 3 * (time.perf_counter() - began)))
+                if self._is_closed.wait(min(_LONGEST_PAUSE_S, 3 * (time.perf_counter() - began))):
+                    raise InterruptedError("the program ends.")
                 began = time.perf_counter()
             if not wanted.state_dict.is_unchanged():
                 raise BadFile("The checkpoint has changed while its weights were converted.")

@@ -204,3 +204,12 @@ def test_what_needs_no_conversion_or_has_no_room_is_not_kept(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
     load(checkpoint, WeightCache(tmp_path / "weights", LIMIT, least_bytes=0))
     assert not (tmp_path / "weights").exists()
+
+
+def test_what_is_not_written_when_the_program_ends_is_dropped(
+    checkpoint: Path, cache: WeightCache, tmp_path: Path
+):
+    cache.close()
+    load(checkpoint, cache)
+    assert files(cache, tmp_path) == []
+    assert list((tmp_path / "weights").glob(".*")) == []
