@@ -100,7 +100,8 @@ def _is_thin(image: Pixels) -> bool:
     import cv2
 
     opened = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    return bool(2 * np.count_nonzero(opened < image) > np.count_nonzero(image > _MIDDLE_GREY))
+    thin, white = np.count_nonzero(opened < image), np.count_nonzero(image > _MIDDLE_GREY)
+    return 2 * int(thin) > int(white)
 
 
 def _make_binary(image: Pixels, *, is_thin: bool) -> Pixels:

@@ -27,7 +27,7 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "NormalMap": ("normal",),
     "OpenPose": ("openpose", "pose"),
     "Recolor": ("recolor", "colorizer"),
-    "Scribble": ("scribble", "sketch"),
+    "Scribble": ("scribble", "sketch", "outline"),
     "Segmentation": ("seg",),
     "SoftEdge": ("softedge", "hed", "pidi", "teed"),
     "Tile": ("tile", "blur"),
