@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 from PIL import Image, ImageDraw
@@ -20,6 +21,8 @@ SIZES = ({"width": 1280, "height": 800}, {"width": 390, "height": 844})
 def model(server) -> str:
     """A control model for the demo model, by its file's name."""
     write_demo_controlnet(server.data / "models" / "ControlNet" / "sketch_canny.safetensors")
+    with urlopen(f"{server.url}controlnet/model_list?update=true") as answer:
+        assert b"sketch_canny" in answer.read()
     return "sketch_canny"
 
 
