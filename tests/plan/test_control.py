@@ -17,6 +17,7 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
+from modules.plan.units.control_types import list_control_types
 from tests.models.control import control_shapes as shapes
 from tests.models.model_files import CONFIGS, shapes_of, write_safetensors
 
@@ -182,3 +183,11 @@ def test_a_union_model_with_its_type_and_a_model_free_unit_are_planned(
     assert plan(index, union, checkpoint="sdxl", width=1024, height=1024).control
     (reference,) = plan(index, UNIT.replace(model="None", module="reference_only")).control
     assert reference.model is None
+
+
+def test_a_control_type_begins_on_the_page_with_what_needs_no_file_of_the_users():
+    ready = {row.name: row.ready_module.name for row in list_control_types(())}
+    assert ready["Canny"] == "canny"
+    assert ready["Scribble"] == "invert (from white bg & black line)", "not scribble_pidinet"
+    assert ready["Depth"] == "depth_midas", "a depth checkpoint has its network"
+    assert ready["OpenPose"] == "openpose_full", "there is no other"

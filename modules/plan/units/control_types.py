@@ -12,10 +12,12 @@ from modules.images.preprocessors.table import (
     default_preprocessor,
     list_preprocessors,
 )
+from modules.models.annotators import ANNOTATORS
 from modules.models.checkpoint import Checkpoint
 from modules.models.control.control_model import ControlModel
 from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER, T2I_ADAPTER
 from modules.models.index import ModelIndex
+from modules.params.requests.control_unit import NO_MODULE
 
 ALL = "All"
 # Parts of the names of files that are for a type, where that is more than the type's own name.
@@ -68,6 +70,12 @@ class ControlType:
     default_module: Preprocessor
     default_model: ControlModel | None
 
+    @property
+    def ready_module(self) -> Preprocessor:
+        """Return the default preprocessor, or another one where that needs a file of the user's and another does not."""
+        rows = self.default_module, *(row for row in self.modules if row.name != NO_MODULE)
+        return next(filter(_is_ready, rows), self.default_module)
+
 
 def list_control_types(models: Iterable[ControlModel]) -> list[ControlType]:
     """Return all control types that have a preprocessor, with those of the models that are for each."""
@@ -93,6 +101,10 @@ def _make(name: str, models: tuple[ControlModel, ...]) -> ControlType:
     preferred = sorted(fitting, key=lambda model: "11" not in model.stem)
     default = None if name == ALL or not preferred else preferred[0]
     return ControlType(name, _modules(name), fitting, default_preprocessor(name), default)
+
+
+def _is_ready(row: Preprocessor) -> bool:
+    return not row.annotator or ANNOTATORS.get(row.annotator).takes_checkpoint
 
 
 def _modules(control_type: str) -> tuple[Preprocessor, ...]:

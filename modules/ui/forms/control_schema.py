@@ -22,7 +22,7 @@ def control_schema() -> dict[str, Any]:
         "types": {
             row.name: {
                 "modules": [module.name for module in row.modules],
-                "module": row.default_module.name,
+                "module": row.ready_module.name,
                 "union_type": UNION_TYPES.get(row.name, ""),
             }
             for row in types
