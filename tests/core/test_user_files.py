@@ -36,6 +36,8 @@ WRITERS = {
     "engine/extensions/choice.py": "cache/, a mark of the running start",
     "engine/extensions/install.py": "an extension under a new name",
     "engine/downloads/package.py": "a temporary folder; model files under new names",
+    "backend/loading/weight_cache.py": "cache/, converted again",
+    "backend/openvino/graph.py": "cache/, traced again",
     "backend/merging/merge.py": "a checkpoint and its .yaml under new names",
     "images/save.py": "pictures and texts beside them, each under a new name",
     "launch/environment.py": "opens a log of TLS keys to append, and writes nothing",

@@ -171,6 +171,7 @@ def _labels() -> list[str]:
         "both passes",
         "Enable",
         "Half",
+        "OpenVINO",
     ]
 
 

@@ -144,7 +144,7 @@ def _describe(engine: Engine, model: type[BaseModel], name: str) -> dict[str, An
         choices = engine.choices(schema["list"])
     return {
         "label": schema["label"],
-        "value": schema["default"],
+        "value": schema.get("default"),
         "minimum": schema.get("min"),
         "maximum": schema.get("max"),
         "step": schema.get("step"),

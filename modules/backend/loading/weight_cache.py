@@ -45,7 +45,7 @@ _ALIGNMENT = 64  # bytes, as in torch's own allocator
 # Smaller ones are converted in a moment.
 _LEAST_BYTES = 64_000_000
 # A disk with less left, or less of its size, is small.
-_LEAST_FREE_BYTES, _LEAST_FREE_SHARE = 10_000_000_000, 0.1
+_LEAST_FREE = 10_000_000_000, 0.1
 _PAGE_BYTES, _CHUNK_BYTES = 4096, 16 << 20
 _SYNC_BYTES = 128 << 20
 _LONGEST_PAUSE_S = 1.0
@@ -133,12 +133,20 @@ class WeightCache:
         folder: For this user alone; created when something is written.
         limit_bytes: Of all files together.
         least_bytes: Networks of less are not kept.
+        least_free: The bytes, and the share of the disk, that must stay free.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int, least_bytes: int = _LEAST_BYTES) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limit_bytes: int,
+        least_bytes: int = _LEAST_BYTES,
+        least_free: tuple[int, float] = _LEAST_FREE,
+    ) -> None:
         self._folder = folder
         self._limit_bytes = limit_bytes
         self._least_bytes = least_bytes
+        self._least_free = least_free
         self._writers: list[threading.Thread] = []
         self._lock = threading.Lock()  # one file is written at a time
         self._is_closed = threading.Event()
@@ -263,7 +271,8 @@ class WeightCache:
         """Return whether the disk has enough left besides."""
         folder = next(path for path in (self._folder, *self._folder.parents) if path.exists())
         usage = shutil.disk_usage(folder)
-        return usage.free - size >= max(_LEAST_FREE_BYTES, _LEAST_FREE_SHARE * usage.total)
+        least_bytes, least_share = self._least_free
+        return usage.free - size >= max(least_bytes, least_share * usage.total)
 
 
 def _map(path: Path, wanted: WantedWeights) -> mmap.mmap | None:

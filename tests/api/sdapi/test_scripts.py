@@ -112,7 +112,7 @@ def test_scripts_are_listed_as_in_a1111(client: TestClient):
     assert {"loopback", "outpainting mk2", "poor man's outpainting", "sd upscale"} < set(
         lists["img2img"]
     )
-    assert lists["img2img"][-4:] == ["soft inpainting", *always_on]
+    assert lists["img2img"][-5:] == ["controlnet", "soft inpainting", *always_on[1:]]
 
 
 def test_arguments_are_described_in_a1111s_shape(client: TestClient):
@@ -165,8 +165,8 @@ def test_arguments_of_always_on_scripts_are_fields_that_the_body_does_not_state(
     ("scripts", "message"),
     [
         (
-            {"ControlNet": {"args": []}},
-            "There is no always-on script named 'ControlNet' for txt2img. Available: ",
+            {"Dynamic Thresholding (CFG Scale Fix)": {"args": []}},
+            "There is no always-on script named 'Dynamic Thresholding (CFG Scale Fix)' for txt2img. Available: ",
         ),
         ({"Soft inpainting": {"args": []}}, "There is no always-on script named 'Soft inpainting'"),
         (

@@ -36,7 +36,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path) -> WeightCache:
-    return WeightCache(tmp_path / "weights", LIMIT, least_bytes=0)
+    return WeightCache(tmp_path / "weights", LIMIT, least_bytes=0, least_free=(0, 0))
 
 
 def load(path: Path, cache: WeightCache | None, precision: Precision = FULL) -> Components:
@@ -178,7 +178,7 @@ def test_another_checkpoint_under_the_name_is_converted(
 
 
 def test_the_least_recently_used_files_make_room(checkpoint: Path, tmp_path: Path):
-    cache = WeightCache(tmp_path / "weights", LIMIT, least_bytes=0)
+    cache = WeightCache(tmp_path / "weights", LIMIT, least_bytes=0, least_free=(0, 0))
     load(checkpoint, cache)
     old = files(cache, tmp_path)
     for number, file in enumerate(old):
@@ -186,7 +186,7 @@ def test_the_least_recently_used_files_make_room(checkpoint: Path, tmp_path: Pat
     stranger = tmp_path / "weights" / "mine.txt"
     stranger.write_text("mine")
     sizes = [file.stat().st_size for file in old]
-    WeightCache(tmp_path / "weights", sum(sizes[1:]), least_bytes=0).trim()
+    WeightCache(tmp_path / "weights", sum(sizes[1:]), least_bytes=0, least_free=(0, 0)).trim()
     assert files(cache, tmp_path) == old[1:]
     WeightCache(tmp_path / "weights", 0).trim()
     assert files(cache, tmp_path) == []
@@ -197,12 +197,14 @@ def test_what_needs_no_conversion_or_has_no_room_is_not_kept(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     half = Precision(torch.float16, torch.float16, torch.float16)
-    load(checkpoint, WeightCache(tmp_path / "weights", LIMIT, least_bytes=0), half)
-    load(checkpoint, WeightCache(tmp_path / "weights", 1000, least_bytes=0))
+    load(
+        checkpoint, WeightCache(tmp_path / "weights", LIMIT, least_bytes=0, least_free=(0, 0)), half
+    )
+    load(checkpoint, WeightCache(tmp_path / "weights", 1000, least_bytes=0, least_free=(0, 0)))
     load(checkpoint, WeightCache(tmp_path / "weights", LIMIT))
     small = shutil.disk_usage(tmp_path)._replace(free=5_000_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: small)
-    load(checkpoint, WeightCache(tmp_path / "weights", LIMIT, least_bytes=0))
+    load(checkpoint, WeightCache(tmp_path / "weights", LIMIT, least_bytes=0, least_free=(0, 0)))
     assert not (tmp_path / "weights").exists()
 
 
@@ -213,3 +215,9 @@ def test_what_is_not_written_when_the_program_ends_is_dropped(
     load(checkpoint, cache)
     assert files(cache, tmp_path) == []
     assert list((tmp_path / "weights").glob(".*")) == []
+
+
+def test_a_disk_with_little_room_keeps_nothing(checkpoint: Path, tmp_path: Path):
+    cache = WeightCache(tmp_path / "weights", LIMIT, least_bytes=0, least_free=(0, 1.0))
+    load(checkpoint, cache)
+    assert not (tmp_path / "weights").exists()
