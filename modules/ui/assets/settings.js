@@ -96,7 +96,10 @@ export function mount(element) {
       block.hidden = options.every((row) => row.hidden);
     }
     const hasNoMatch = [...panel.querySelectorAll(".settings-section")].every((block) => block.hidden);
-    panel.querySelector(".settings-words").textContent = hasNoMatch ? `No option matches “${query}”.` : "";
+    const words = panel.querySelector(".settings-words");
+    if (hasNoMatch) words.textContent = `No option matches “${query}”.`;
+    // What has been saved stays there while the options are read again.
+    else if (words.textContent.startsWith("No option matches")) words.textContent = "";
   }
 
   async function load() {
