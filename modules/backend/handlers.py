@@ -20,7 +20,7 @@ from modules.params.results import ForwardRecording
 from modules.plan.jobs.extras import ExtrasPlan
 from modules.plan.jobs.merge import MergePlan
 from modules.plan.plan import Plan
-from modules.plan.preprocessing import ControlImage
+from modules.plan.units.preprocessing import ControlImage
 from modules.plan.work import (
     DescribeImage,
     EstimateDepth,

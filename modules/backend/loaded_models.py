@@ -14,8 +14,8 @@ from modules.backend.model_cache import ModelCache
 from modules.backend.openvino import graph
 from modules.backend.stages.pending_images import make_overlap
 from modules.backend.upscale.upscalers import Upscalers
+from modules.models.files.scan import FileStamp
 from modules.models.model_spec import ModelSpec
-from modules.models.scan import FileStamp
 from modules.models.weight_counts import count_weights
 from modules.prompt.tokens import ClipTokenizer
 

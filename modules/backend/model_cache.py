@@ -31,8 +31,8 @@ from modules.backend.model import LoadedModel
 from modules.backend.tuning import lay_out
 from modules.core.errors import BadFile
 from modules.models.file_cache import read_prediction_type, write_prediction_type
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.models.model_spec import ModelSpec
-from modules.models.scan import FileStamp, ModelFile
 from modules.models.weight_counts import count_weights
 from modules.prompt.tokens import ClipTokenizer
 

@@ -11,7 +11,7 @@ from modules.models.compatibility import incompatibility
 from modules.models.model_spec import make_model_spec, native_size
 from modules.params.requests.tasks import TASKS, Task
 from modules.params.settings import Settings
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.finder import CheckpointFinder
 
 _DEMO_NOTICE = (
     "Demo model: it draws coloured shapes and simple landscapes. Get a real one in the Models tab, or put a checkpoint "

@@ -13,7 +13,7 @@ from modules.engine.engine import Engine
 from modules.engine.page.uploads import Upload, make_upload_store
 from modules.images.preprocessors.sizes import ResizeMode, pixel_perfect_resolution
 from modules.params.image import ImageField
-from modules.plan.preprocessing import ControlImage, Preprocessing, plan_preprocessing
+from modules.plan.units.preprocessing import ControlImage, Preprocessing, plan_preprocessing
 from modules.plan.work import MakeControlImage
 
 

@@ -45,7 +45,7 @@ from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import ForwardRecording
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.finder import CheckpointFinder
 from modules.plan.jobs.kinds import JobPlanner, PlanSources
 from modules.plan.planner import Planner
 from modules.plan.work import EstimateDepth, RecordForward, Work

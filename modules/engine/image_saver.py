@@ -24,9 +24,9 @@ from modules.images.metadata import FileText
 from modules.images.save import ImageStore, delete_older_files, read_image
 from modules.infotext.codecs import CODECS, Codec
 from modules.models.checkpoint import SHORT_HASH_LENGTH
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.networks.network_index import SHORT_HASH_LENGTH as NETWORK_HASH_LENGTH
-from modules.models.scan import ModelFile
 from modules.params.results import GeneratedImage
 from modules.plan.job_plan import JobPlan
 from modules.plan.networks.loras import infotext_name

@@ -9,11 +9,11 @@ from modules.core.errors import WebUIError
 from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import read_header
 from modules.models.files.safe_pickle import DAMAGE
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import EMBEDDING, UPSCALER, ModelKind
 from modules.models.networks.embeddings import Embedding
 from modules.models.networks.network_file import NetworkFile
-from modules.models.scan import FileStamp, ModelFile
 from modules.models.upscaling.architectures import detect_architecture, find_error
 
 

@@ -24,9 +24,9 @@ from modules.engine.model_trash import ModelTrash, Trashed
 from modules.models.checkpoint import Checkpoint
 from modules.models.files.convert import convert_to_safetensors
 from modules.models.files.header import read_header
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, ModelKind
-from modules.models.scan import ModelFile
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.model_shelf import ModelShelf
 from modules.models.checkpoint import Checkpoint
+from modules.models.files.scan import ModelFile
 from modules.models.model_spec import make_model_spec, resolve_prediction_type
-from modules.models.scan import ModelFile
 
 
 def make_model_shelf(engine: Engine) -> ModelShelf:

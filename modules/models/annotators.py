@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from modules.core.errors import Unsupported
 from modules.core.registry import Registry
 from modules.models.files.header import read_header
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import ANNOTATOR
 from modules.models.ldm.depth import DEPTH_CLASS_TOKEN
-from modules.models.scan import ModelFile
 
 ANNOTATOR_FOLDER = "models/ControlNet/annotators"
 POSE_DETECTOR, POSE_POINTS = "pose_detection", "pose_landmark_full"

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from modules.core.errors import NotFound, UserError
 from modules.core.registry import did_you_mean
+from modules.models.files.scan import ModelFile
 from modules.models.prediction_facts import PredictionFacts
-from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderInfo
 
 SHORT_HASH_LENGTH = 10

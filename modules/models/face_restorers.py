@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from modules.core.errors import Unsupported
 from modules.models.files.header import Header, read_header
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import FACE_RESTORER
-from modules.models.scan import ModelFile
 from modules.models.upscaling.architectures import detect_architecture, network_prefix
 
 _CODEFORMER = "CodeFormer"

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple, TypeVar
 from modules.core.atomic import write_text
 from modules.core.registry import Registry
 from modules.models.families import Family
+from modules.models.files.scan import FileStamp
 from modules.models.kinds import ModelKind
 from modules.models.prediction_facts import PREDICTION_TYPES, PredictionFacts, PredictionType
-from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 
 PREDICTIONS_FILE = "predictions.json"

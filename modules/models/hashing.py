@@ -13,7 +13,7 @@ from typing import Any
 
 from modules.core.errors import BadFile
 from modules.models.file_cache import HashCache
-from modules.models.scan import FileStamp
+from modules.models.files.scan import FileStamp
 
 CHUNK_BYTES = 8 * 1024 * 1024
 logger = logging.getLogger(__name__)

@@ -17,6 +17,7 @@ from modules.models.families import Family, make_family_registry
 from modules.models.file_cache import HeaderFacts, HeaderFactsCache, tables_digest
 from modules.models.files.header import Header, read_header
 from modules.models.files.safe_pickle import DAMAGE
+from modules.models.files.scan import FileStamp, ModelFile, scan_folder
 from modules.models.hashing import FileHasher
 from modules.models.kinds import (
     CHECKPOINT,
@@ -32,7 +33,6 @@ from modules.models.ldm.yaml import YamlCache
 from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_index import NetworkIndex
 from modules.models.prediction_facts import read_prediction_facts
-from modules.models.scan import FileStamp, ModelFile, scan_folder
 from modules.models.text_encoder_choice import TextEncoderChoice, find_donors
 from modules.models.text_encoders import (
     TextEncoderFile,

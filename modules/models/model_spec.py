@@ -10,11 +10,11 @@ from modules.core.errors import WebUIError
 from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
 from modules.models.file_cache import read_prediction_type
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.ldm.noise_schedule import read_parameterization
 from modules.models.ldm.yaml import YamlSection
 from modules.models.prediction_facts import PredictionType
-from modules.models.scan import ModelFile
 from modules.models.text_encoders import TextEncoderFile
 from modules.models.vaes import choose_vae
 from modules.params.settings import Settings

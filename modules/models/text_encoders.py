@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from modules.core.errors import WebUIError
 from modules.models.files.header import Header, read_header
+from modules.models.files.scan import ModelFile
 from modules.models.kinds import Detection
 from modules.models.ldm.keys import UNET_CONTEXT_KEY, UNET_PROJ_IN_KEY, find_key
 from modules.models.ldm.text_encoder_layouts import (
@@ -18,7 +19,6 @@ from modules.models.ldm.text_encoder_layouts import (
     TextEncoderSlot,
     detect_text_encoder_layout,
 )
-from modules.models.scan import ModelFile
 
 logger = logging.getLogger(__name__)
 

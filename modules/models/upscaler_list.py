@@ -9,9 +9,9 @@ from typing import NamedTuple
 from modules.core.errors import BadFile, NotFound
 from modules.core.registry import Registry, did_you_mean
 from modules.models.files.header import read_header
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import UPSCALER
-from modules.models.scan import ModelFile
 from modules.models.upscaling.architectures import detect_architecture, find_error
 from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 

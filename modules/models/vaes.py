@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import VAE
-from modules.models.scan import ModelFile
 
 AUTOMATIC_VAE, NO_VAE = "Automatic", "None"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing_extensions import Self
 
 from modules.models.checkpoint import Checkpoint
+from modules.models.files.scan import ModelFile
 from modules.models.model_spec import ModelSpec
-from modules.models.scan import ModelFile
 from modules.params.image import ImageField
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import HiresSize

@@ -26,12 +26,12 @@ from modules.params.requests.base import MAX_SEED, GenerationRequest
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.txt2img import Txt2ImgRequest, hires_pass_request, hires_size
 from modules.params.settings import Settings
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.few_step_models import few_step_note
+from modules.plan.checkpoints.finder import CheckpointFinder
 from modules.plan.control import plan_control
 from modules.plan.drawn_prompts import plan_drawn_prompts, read_templates
 from modules.plan.effects import clip_skip_has_effect, ineffective_options, stated_options
 from modules.plan.embeddings import EmbeddingVocabulary, add_embeddings
-from modules.plan.few_step_models import few_step_note
 from modules.plan.input_checks import check_input_images
 from modules.plan.job_plan import DEFAULT_SETTINGS
 from modules.plan.plan import HiresPlan, ImagePlan, Plan

@@ -14,7 +14,7 @@ from PIL import Image
 from modules.models.model_spec import ModelSpec
 from modules.params.image import ImageField
 from modules.params.results import ForwardRecording
-from modules.plan.preprocessing import ControlImage, Preprocessing
+from modules.plan.units.preprocessing import ControlImage, Preprocessing
 
 R_co = TypeVar("R_co", covariant=True)
 

@@ -20,7 +20,7 @@ from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.finder import CheckpointFinder
 from modules.plan.plan import Plan
 from modules.plan.planner import Planner, make_plan
 from modules.plan.step_extensions import ExtensionFailed

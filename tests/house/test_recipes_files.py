@@ -28,7 +28,7 @@ from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.params.settings.saving import SavingSettings
-from modules.plan.preprocessing import plan_preprocessing
+from modules.plan.units.preprocessing import plan_preprocessing
 from tests.conftest import SD1_SHAPES, write_listed_checkpoint
 from tests.engine.fake_executor import PATIENCE_S
 

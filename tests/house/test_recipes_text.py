@@ -22,7 +22,7 @@ from modules.infotext.foreign.json_formats import JsonFormat, parse_json_object
 from modules.params.param import param
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.plan.few_step_models import FewStepModel, few_step_note
+from modules.plan.checkpoints.few_step_models import FewStepModel, few_step_note
 from modules.prompt.chunks import Chunker
 from modules.prompt.emphasis import EMPHASES, Emphasis
 from modules.prompt.tokens import ClipTokenizer

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from modules.images.control_image import Pixels, fit_control_image, resize_control_image
+from modules.images.control.control_image import Pixels, fit_control_image, resize_control_image
 
 
 def lines(size: int, width: int) -> Pixels:

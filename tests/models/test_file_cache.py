@@ -15,10 +15,10 @@ from modules.models.file_cache import (
     tables_digest,
     write_prediction_type,
 )
+from modules.models.files.scan import FileStamp
 from modules.models.index import ModelIndex
 from modules.models.kinds import ModelKind, make_kind_registry
 from modules.models.ldm.keys import CLIP_TOKEN_EMBEDDING_KEY, UNET_CONTEXT_KEY, UNET_INPUT_KEY
-from modules.models.scan import FileStamp
 from modules.models.text_encoders import TextEncoderInfo
 from tests.models.model_files import CONFIGS, write_safetensors
 

@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from modules.core.errors import BadFile
+from modules.models.files.scan import FileStamp
 from modules.models.hashing import FileHasher, hash_next_chunk
-from modules.models.scan import FileStamp
 
 TIMEOUT_S = 60
 

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from modules.models.scan import scan_folder
+from modules.models.files.scan import scan_folder
 
 SUFFIXES = (".safetensors", ".ckpt")
 

@@ -6,7 +6,7 @@ import pytest
 
 from modules.core.errors import NotFound
 from modules.models.index import ModelIndex
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.finder import CheckpointFinder
 from tests.conftest import ROOT, write_listed_checkpoint, write_listed_depth
 
 

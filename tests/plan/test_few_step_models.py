@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modules.params.requests.txt2img import Txt2ImgRequest
-from modules.plan.few_step_models import few_step_note
+from modules.plan.checkpoints.few_step_models import few_step_note
 
 NAME = "dreamshaperXL_lightningDPMSDE"
 

@@ -15,7 +15,7 @@ from modules.engine.control_images import make_control_image
 from modules.engine.engine import Engine
 from modules.images.preprocessors.poses import Pose
 from modules.params.image import ImageField
-from modules.plan.preprocessing import plan_preprocessing
+from modules.plan.units.preprocessing import plan_preprocessing
 
 _MAX_IMAGES = 64
 

@@ -48,7 +48,7 @@ from modules.backend.control.adapters.unet_places import transformers_of
 from modules.backend.control.hints import make_region, source_image
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
 from modules.backend.loading.layers import circular_padding
-from modules.images.control_results import (
+from modules.images.control.control_results import (
     Pixels,
     with_intensity,
     with_kept_part,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from typing import TypeVar, cast
 
 from modules.models.control.control_model import ControlModel
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.files.scan import FileStamp, ModelFile
 
 N = TypeVar("N")
 _LIMIT = 3  # as many units as a request of the page has

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from modules.backend.control.preprocess import Preprocessors
-from modules.images.control_image import Pixels, fit_control_image
+from modules.images.control.control_image import Pixels, fit_control_image
 from modules.images.inpaint.canvas import crop_as_masked
 from modules.images.inpaint.mask import blur_mask
 from modules.params.requests.base import GenerationRequest

@@ -17,8 +17,8 @@ from PIL import Image
 from modules.backend.control.annotators.runners import RUNNERS, Runner, to_pixels
 from modules.images.preprocessors.poses import Pose
 from modules.images.preprocessors.sizes import Pixels, pad_edges, resize_to_resolution
-from modules.models.scan import FileStamp
-from modules.plan.preprocessing import ControlImage, Preprocessing
+from modules.models.files.scan import FileStamp
+from modules.plan.units.preprocessing import ControlImage, Preprocessing
 
 _MAX_REMEMBERED = 8
 

@@ -18,7 +18,7 @@ from modules.backend.upscale.spandrel_import import import_spandrel
 from modules.core.errors import NotFinite
 from modules.images.faces import cut_face, face_matrix, paste_face
 from modules.models.face_restorers import CODEFORMER_PACKAGE, FaceRestorerFile
-from modules.models.scan import FileStamp
+from modules.models.files.scan import FileStamp
 
 # Returns a face drawn anew; both are RGB and FACE_SIDE wide and high.
 RestoreFace = Callable[[Image.Image], Image.Image]

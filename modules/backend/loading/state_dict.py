@@ -20,7 +20,7 @@ from modules.backend.loading.scratch import Scratch
 from modules.core.errors import BadFile, Unsupported
 from modules.core.text import escape
 from modules.models.files.header import Header
-from modules.models.scan import FileStamp
+from modules.models.files.scan import FileStamp
 
 
 class OpenedFile:

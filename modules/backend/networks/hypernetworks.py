@@ -16,8 +16,8 @@ from modules.backend.loading.state_dict import read_state_dict, read_tensor
 from modules.backend.memory.offload import execution_device
 from modules.core.errors import BadFile
 from modules.models.files.header import read_header
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.models.networks.hypernetworks import HypernetworkUse
-from modules.models.scan import FileStamp, ModelFile
 
 Networks = Mapping[int, tuple[nn.Module, nn.Module]]
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]

@@ -15,7 +15,7 @@ from modules.backend.loading.state_dict import read_state_dict
 from modules.backend.previews.latent_to_rgb import PATCH_SIDE, FlatColours
 from modules.core.errors import WebUIError
 from modules.models.files.header import read_header
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb, to_
 from modules.backend.previews.networks import ApproxNetwork, find_network
 from modules.backend.vae import decode_pixels
 from modules.core.errors import NotFinite
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.params.settings.previews import PreviewMethodName
 
 logger = logging.getLogger(__name__)

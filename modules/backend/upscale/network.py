@@ -15,7 +15,7 @@ from modules.backend.loading.state_dict import read_state_dict
 from modules.backend.upscale.spandrel_import import import_spandrel
 from modules.core.errors import BadFile, NotFinite
 from modules.models.files.header import read_header
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 from modules.models.upscaling.architectures import (
     detect_architecture,
     find_error,

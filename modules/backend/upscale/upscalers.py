@@ -17,7 +17,7 @@ from modules.backend.upscale.tiles import OnTile, enlarge_in_tiles, ignore_tiles
 from modules.core.errors import NotFinite, OutOfMemory
 from modules.images.resize import Stretch, stretch
 from modules.images.upscale import EnlargeOnce, enlarge_by_filter, upscale_by, upscale_to
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.models.upscaling.upscalers import UpscalerFunction, UpscalerModel
 from modules.plan.upscaling import RESULT_BYTES_PER_PIXEL, PlannedUpscaler, Tiles
 

@@ -10,12 +10,12 @@ from modules.core.errors import NotFound
 from modules.engine.model_shelf import file_id
 from modules.engine.model_sidecars import find_preview
 from modules.engine.networks.user_metadata import UserMetadata, read_user_metadata
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, EMBEDDING, HYPERNETWORK
 from modules.models.networks.embeddings import EmbeddingList
 from modules.models.networks.network_index import path_name, tag_name
 from modules.models.networks.network_kinds import LORA
-from modules.models.scan import ModelFile
 from modules.params.settings import Settings
 
 

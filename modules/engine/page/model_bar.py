@@ -8,8 +8,8 @@ from typing import Any
 from modules.core.errors import UserError, WebUIError
 from modules.engine.engine import Engine
 from modules.models.control.layouts import CONTROLNET_UNION
+from modules.models.files.scan import ModelFile
 from modules.models.kinds import VAE
-from modules.models.scan import ModelFile
 from modules.plan.effects import clip_skip_has_effect
 from modules.plan.units.control_types import fitting_models, types_of
 

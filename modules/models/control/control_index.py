@@ -20,8 +20,8 @@ from modules.models.control.control_model import (
 from modules.models.control.layouts import detect_layout
 from modules.models.files.header import read_header
 from modules.models.files.safe_pickle import DAMAGE
+from modules.models.files.scan import ModelFile
 from modules.models.kinds import CONTROLNET
-from modules.models.scan import ModelFile
 
 _HASH = re.compile(r"\s*\[([0-9a-f]{8,64})\]\s*$", re.IGNORECASE)
 NO_MODEL = "None"

@@ -16,7 +16,7 @@ from modules.models.file_cache import (
     read_entries,
     write_entries,
 )
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.files.scan import FileStamp, ModelFile
 
 _FORMAT = 2  # of the cache; raised when a fact is computed differently
 _HASH_START, _HASH_BYTES, _HASH_DIGITS = 0x100000, 0x10000, 8

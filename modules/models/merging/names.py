@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modules.core.errors import UserError
+from modules.models.files.scan import CONFIG_SUFFIXES
 from modules.models.merging.recipes import Recipe
-from modules.models.scan import CONFIG_SUFFIXES
 
 SUFFIX = ".safetensors"
 # A1111 finds the .yaml of such models by these parts of a name.

@@ -16,9 +16,9 @@ from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import Header, read_header
 from modules.models.files.picture_embedding import PICTURE_SUFFIXES, read_picture_embedding
 from modules.models.files.safe_pickle import DAMAGE
+from modules.models.files.scan import FileStamp, ModelFile, scan_folder
 from modules.models.kinds import EMBEDDING, Detection
 from modules.models.networks.lora_keys import BUNDLED_PREFIX
-from modules.models.scan import FileStamp, ModelFile, scan_folder
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from modules.models.checkpoint import Checkpoint
 from modules.models.files.header import Header
+from modules.models.files.scan import ModelFile
 from modules.models.networks.network_file import NetworkFacts
-from modules.models.scan import ModelFile
 
 # The width of the text that cross-attention reads, by family.
 _CONTEXT_FAMILIES = {768: "SD 1.x", 1024: "SD 2.x", 2048: "SDXL"}

@@ -15,7 +15,7 @@ from modules.models.file_cache import (
     read_entries,
     write_entries,
 )
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.files.scan import FileStamp, ModelFile
 
 _FORMAT = 1  # of the cache; raised when a fact is computed differently
 

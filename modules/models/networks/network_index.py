@@ -11,10 +11,10 @@ from pathlib import Path
 
 from modules.core.errors import WebUIError
 from modules.models.files.safe_pickle import DAMAGE
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.models.hashing import FileHasher, HashJob, hash_next_chunk
 from modules.models.networks.network_file import NetworkFacts, NetworkFactsCache, NetworkFile
 from modules.models.networks.network_kinds import NETWORK_KINDS, Detect, NetworkKind
-from modules.models.scan import FileStamp, ModelFile
 
 _SEPARATORS = re.compile(r"[:<>]")
 SHORT_HASH_LENGTH = 12  # as in A1111's infotexts

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.Image import Resampling
 
 from modules.core.registry import Registry
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 
 @dataclass(frozen=True)

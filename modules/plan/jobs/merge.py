@@ -14,13 +14,13 @@ from modules.core.text import escape
 from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
 from modules.models.files.header import Header, read_header
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, VAE, find_checkpoint_error
 from modules.models.merging.layout import MergeOptions, ResultLayout, VaeSource, lay_out_result
 from modules.models.merging.names import choose_path, clean_stem, make_stem
 from modules.models.merging.recipes import RECIPES, Recipe
 from modules.models.merging.sources import MergeSource
-from modules.models.scan import ModelFile
 from modules.params.requests.merge import NO_VAE, MergeRequest
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan

@@ -10,9 +10,9 @@ from modules.core.errors import NotFound, WebUIError
 from modules.models.control import clip_vision, ip_adapter
 from modules.models.control.control_model import ControlModel
 from modules.models.files.header import read_header
+from modules.models.files.scan import FileStamp, ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import CLIP_VISION
-from modules.models.scan import FileStamp, ModelFile
 
 _POOLED_WIDTH = 1280  # of SDXL's text
 _CACHED = 64  # headers; those of .bin files are a pickle, which takes a moment to read

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import ControlUnit
 from modules.params.requests.img2img import Img2ImgRequest
-from modules.plan.preprocessing import Preprocessing
+from modules.plan.units.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)

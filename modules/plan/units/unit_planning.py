@@ -16,9 +16,9 @@ from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUnit
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
-from modules.plan.preprocessing import Preprocessing, plan_preprocessing
 from modules.plan.units.image_encoder import find_image_encoder, find_revision_encoder
 from modules.plan.units.planned_unit import PlannedUnit
+from modules.plan.units.preprocessing import Preprocessing, plan_preprocessing
 
 _MANY_SHOWN = 3
 

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from modules.engine.engine import Engine
-from modules.plan.preprocessing import ControlImage
+from modules.plan.units.preprocessing import ControlImage
 from modules.plan.work import MakeControlImage
 
 SQUARE = Image.new("RGB", (96, 64))

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from modules.models.scan import ModelFile, scan_folder
+from modules.models.files.scan import ModelFile, scan_folder
 
 VISION_WIDTH, VISION_EMBEDDING, CONTEXT = 128, 24, 32
 

@@ -15,7 +15,7 @@ from modules.backend.control.empty_controlnet import ControlNet
 from modules.backend.loading.ldm_keys import unet_encoder_key
 from modules.models.control.control_index import ControlIndex
 from modules.models.control.control_model import ControlModel
-from modules.models.scan import scan_folder
+from modules.models.files.scan import scan_folder
 
 HINT_WIDTHS = (8, 16, 16, 32)
 

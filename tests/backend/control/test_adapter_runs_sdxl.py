@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from modules.backend.runner import Runner
+from modules.models.files.scan import scan_folder
 from modules.models.index import ModelIndex
-from modules.models.scan import scan_folder
 from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK

@@ -16,7 +16,7 @@ from modules.backend.control.adapters.latent_fixes import (
     blur,
 )
 from modules.backend.denoise.step_extensions import UNetCall
-from modules.images.control_results import with_intensity, with_kept_part, with_luminance
+from modules.images.control.control_results import with_intensity, with_kept_part, with_luminance
 from tests.backend.control.adapter_files import random, random_image
 from tests.backend.tiny import sd1_alphas
 

@@ -24,7 +24,7 @@ from modules.models.index import ModelIndex
 from modules.models.ldm.keys import DEPTH_PREFIX
 from modules.params.device_options import DeviceOptions
 from modules.params.image import ImageField
-from modules.plan.preprocessing import plan_preprocessing
+from modules.plan.units.preprocessing import plan_preprocessing
 from modules.plan.work import MakeControlImage
 from tests.backend.checkpoints_depth import tiny_weights
 from tests.conftest import ROOT

@@ -12,7 +12,7 @@ from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.finder import CheckpointFinder
 from modules.plan.planner import Planner
 from modules.plan.tables import BUILTIN_TABLES
 from modules.prompt.styles import Styles

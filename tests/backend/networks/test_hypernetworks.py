@@ -16,8 +16,8 @@ from modules.backend.networks.hypernetworks import (
     read_networks,
 )
 from modules.core.errors import BadFile, NotFound
+from modules.models.files.scan import ModelFile, scan_folder
 from modules.models.networks.hypernetworks import HypernetworkUse
-from modules.models.scan import ModelFile, scan_folder
 from tests.backend.checkpoints import tiny_modules
 from tests.backend.tiny import random_cond
 

@@ -22,7 +22,7 @@ from modules.params.events import CancelToken, Event, Output, Progress
 from modules.params.param import validate
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
-from modules.plan.checkpoint_finder import CheckpointFinder
+from modules.plan.checkpoints.finder import CheckpointFinder
 from modules.plan.planner import Planner
 from modules.plan.tables import BUILTIN_TABLES
 from modules.prompt.styles import Styles

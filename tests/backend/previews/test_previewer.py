@@ -25,9 +25,9 @@ from modules.backend.model import LoadedModel
 from modules.backend.previews.latent_to_rgb import FlatColours, LatentToRgb
 from modules.backend.previews.networks import ApproxNetwork, agreement, find_network, read_network
 from modules.backend.previews.previewer import Previewer, PreviewMethod, PreviewMethods
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import PREVIEW_DECODER
-from modules.models.scan import ModelFile
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.plan import Plan

@@ -137,7 +137,7 @@ def test_the_code_in_a_pickle_is_not_run(tmp_path: Path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps({"model.0.weight": Evil(marker)}))
     status = path.stat()
-    from modules.models.scan import ModelFile
+    from modules.models.files.scan import ModelFile
 
     with pytest.raises(BadFile):
         load_network(ModelFile("evil.pth", path, status.st_size, status.st_mtime_ns, None), CPU)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from modules.backend.device import choose_device
 from modules.backend.upscale.spandrel_import import import_spandrel
 from modules.backend.upscale.upscalers import Upscalers
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 from modules.params.device_options import DeviceOptions
 from modules.plan.upscaling import WHOLE_IMAGE, PlannedUpscaler, Tiles

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import save_file
 
 from modules.models.checkpoint import Checkpoint
+from modules.models.files.scan import ModelFile, scan_folder
 from modules.models.index import ModelIndex
 from modules.models.networks.embeddings import Embedding, EmbeddingList, read_embedding
 from modules.models.prediction_facts import PredictionFacts
-from modules.models.scan import ModelFile, scan_folder
 from modules.models.text_encoders import TextEncoderInfo
 from tests.models.files.test_picture_embedding import DOCUMENT, hide, make_picture
 from tests.models.files.test_safe_pickle import Reducer

@@ -14,7 +14,7 @@ from modules.backend.control.adapters.weights import open_adapter, without_weigh
 from modules.backend.loading.ldm_keys import open_clip_vision_key
 from modules.core.errors import BadFile
 from modules.models.control.clip_vision import VisionFacts, read_facts
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 _NOUN = "CLIP vision encoder"
 # Of CLIP's training images, in RGB (Radford et al. 2021, https://github.com/openai/CLIP).

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
 from modules.backend.control.adapters.ip_adapter import IPAdapter
-from modules.models.scan import FileStamp, ModelFile
+from modules.models.files.scan import FileStamp, ModelFile
 
 _LIMIT = 8  # images; their tokens are small
 

@@ -25,7 +25,7 @@ from modules.models.control.ip_adapter import (
     layer_names,
     read_facts,
 )
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 _NOUN = "IP-Adapter"
 

@@ -25,7 +25,7 @@ from modules.backend.control.adapters.unet_places import (
 from modules.backend.control.adapters.weights import open_adapter, without_weights
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
 from modules.core.errors import BadFile
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 _NOUN = "ControlLLLite"
 _PREFIX = "lllite_unet_"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 _STEPS, _FIRST_BETA, _LAST_BETA = 1000, 1e-4, 2e-2  # of the noise that it was trained with
 _LIMIT = 8  # embeddings

@@ -15,7 +15,7 @@ from modules.backend.control.adapters.weights import open_adapter, without_weigh
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
 from modules.core.errors import BadFile
 from modules.models.control.t2i_adapter import read_facts
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 _RESIDUALS = "down_intrablock_additional_residuals"
 _SDXL_HALVINGS = (

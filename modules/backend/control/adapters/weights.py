@@ -17,7 +17,7 @@ from modules.backend.loading.ldm_keys import FileKey, QkvSlice, Transposed
 from modules.backend.loading.state_dict import FileStateDict, read_state_dict
 from modules.core.errors import BadFile
 from modules.models.files.header import Header, read_header
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -17,10 +17,10 @@ from modules.backend.loading.weight_loader import Destination, StateDictSource, 
 from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.files.header import read_header
+from modules.models.files.scan import ModelFile
 from modules.models.ldm.depth import DEPTH_CLASS_TOKEN, HEAD_WIDTH, DepthConfig, read_depth_config
 from modules.models.ldm.keys import DEPTH_PREFIX
 from modules.models.ldm.yaml import read_yaml
-from modules.models.scan import ModelFile
 
 
 def load_estimator(file: ModelFile, device: torch.device) -> DPTForDepthEstimation:

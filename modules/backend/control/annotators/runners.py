@@ -17,7 +17,7 @@ from modules.images.preprocessors.normals import to_depth_image, to_normals
 from modules.images.preprocessors.poses import Pose
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.annotators import FACE_POINTS, HAND_POINTS
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 # Any: the network that the same row loads.
 Load = Callable[[Sequence[ModelFile], torch.device], Any]

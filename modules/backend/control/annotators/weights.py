@@ -13,7 +13,7 @@ from modules.backend.loading.state_dict import read_state_dict
 from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.files.header import read_header
-from modules.models.scan import ModelFile
+from modules.models.files.scan import ModelFile
 
 M = TypeVar("M", bound=nn.Module)
 

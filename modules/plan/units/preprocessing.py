@@ -16,8 +16,8 @@ from modules.images.preprocessors.row import Preprocessor
 from modules.images.preprocessors.sizes import Pixels
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.annotators import find_annotator_files
+from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
-from modules.models.scan import ModelFile
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The pictures of control units, and what units do to finished images."""

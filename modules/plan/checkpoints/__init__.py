@@ -1,0 +1,1 @@
+"""The checkpoint of a request: found by name, and what suits it."""
