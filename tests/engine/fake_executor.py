@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from modules.core.errors import Cancelled
-from modules.engine.executors import DeviceInfo
+from modules.engine.executors import DeviceInfo, WorkerStatus
 from modules.images.upscale import enlarge_by_filter, upscale_by
 from modules.params.events import (
     BatchStarted,
@@ -81,7 +81,11 @@ class FakeExecutor:
             thread.start()
 
     def submit(
-        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+        self,
+        work: Work[R],
+        sink: Sink = ignore_events,
+        cancel: CancelToken | None = None,
+        job_id: str = "",
     ) -> Future[R]:
         future: Future[R] = Future()
         do = self._handlers.get(type(work), self._answer)
@@ -90,6 +94,9 @@ class FakeExecutor:
 
     def memory(self) -> dict[str, Any]:
         return {"error": "There is no device."}
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        return [WorkerStatus(str(number), "here", "Test device") for number in range(self.slots)]
 
     def stop(self, timeout_s: float) -> bool:
         for _ in self._threads:

@@ -97,7 +97,7 @@ class Dispatcher:
             logger.exception("A job could not be prepared.")
             self._end(job, error)
             return
-        future = self._submit(job.plan, job.receive, job.cancel)
+        future = self._submit(job.plan, job.receive, job.cancel, job.id)
         job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
         if job.cancel.is_interrupted():
             future.cancel()
@@ -117,11 +117,15 @@ class Dispatcher:
                 self._running.pop(job.id, None)
 
     def _submit(
-        self, work: Work[Any], sink: Sink = ignore_events, cancel: CancelToken | None = None
+        self,
+        work: Work[Any],
+        sink: Sink = ignore_events,
+        cancel: CancelToken | None = None,
+        job_id: str = "",
     ) -> Future[Any]:
         """Return the future of some work; one that has failed if the executor does not accept it."""
         try:
-            return self._executor.submit(work, sink, cancel)
+            return self._executor.submit(work, sink, cancel, job_id)
         except Exception as error:  # no error may stop the queue
             logger.exception("The device did not accept its work.")
             failed: Future[Any] = Future()
