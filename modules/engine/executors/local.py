@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modules.core.errors import WebUIError, internal_error
+from modules.core.errors import UserError, WebUIError, internal_error
 from modules.engine.executors import DeviceInfo, WorkerStatus
 from modules.engine.executors.work_facts import checkpoint_after, device_memory, following
 from modules.params.device_options import DeviceOptions
@@ -117,15 +117,19 @@ class LocalExecutor:
             self._run_item(item, runner)
 
     def _open(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> Runner | None:
+        runner: Runner | None = None
         try:
             from modules.backend.handlers import HANDLERS
             from modules.backend.runner import Runner
 
             handlers = {**HANDLERS, **self._handlers}
             runner = Runner(self._device, self._tokenizer, self._cache_folder, handlers)
+        except UserError as error:  # the user has named a device that there is not
+            self._failure = str(error)
         except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
+        if runner is None:
             self._status = replace(self._status, state="refused", reason=self._failure)
             _report(on_ready, None, self._failure)
             return None

@@ -62,7 +62,7 @@ class WorkerPool:
         self._jobs: list[PoolJob] = []  # oldest first
         self._last_load: LoadModel | None = None
         self._on_ready: Callable[[DeviceInfo | None, str], None] = _ignore_ready
-        self._is_ready = False
+        self._reported = ""  # what the engine knows: "", "failed" or "ready"
         self._failure = ""  # why no worker can be used
         self._is_stopping = False
 
@@ -80,12 +80,13 @@ class WorkerPool:
         for worker in self._workers:
             self._start_thread(worker)
 
-    def add(self, link: WorkerLink) -> None:
-        """Start a further worker."""
-        worker = PoolWorker(link, self._lock)
+    def add(self, *links: WorkerLink) -> None:
+        """Start further workers."""
+        added = [PoolWorker(link, self._lock) for link in links]
         with self._lock:
-            self._workers.append(worker)
-        self._start_thread(worker)
+            self._workers.extend(added)
+        for worker in added:
+            self._start_thread(worker)
 
     def submit(
         self,
@@ -98,7 +99,11 @@ class WorkerPool:
         job = PoolJob(work, sink, cancel, job_id)
         with self._lock:
             failure = self._failure
-            if job.is_on_server and not any(one.is_on_server for one in self._workers):
+            if (
+                job.is_on_server
+                and self._workers
+                and not any(one.is_on_server for one in self._workers)
+            ):
                 failure = _NEEDS_SERVER
             if failure:
                 job.fail(WebUIError(failure))
@@ -189,7 +194,8 @@ class WorkerPool:
             if self._last_load is not None:
                 worker.orders.append(PoolJob(self._last_load, ignore_events, None))
             count = len(self._workers)
-            is_first, self._is_ready, self._failure = not self._is_ready, True, ""
+            is_first = self._reported != "ready"
+            self._reported, self._failure = "ready", ""
             problems = [one.status.reason for one in self._workers if one.status.reason]
         logger.info(
             "The worker %s on %s is ready: %s.", worker.link.name, facts.machine, facts.device
@@ -311,7 +317,8 @@ class WorkerPool:
             if not states <= {"lost", "refused"}:
                 return
             reasons = " ".join(dict.fromkeys(one.status.reason for one in self._workers))
-            is_first, self._is_ready = not self._is_ready and not self._failure, False
+            is_first = not self._reported
+            self._reported = self._reported or "failed"
             failed: list[PoolJob] = []
             if states == {"refused"}:
                 self._failure = reasons
