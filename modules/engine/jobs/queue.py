@@ -260,9 +260,9 @@ class JobQueue:
             return self._waiting.index(job_id)
 
     def waiting_phase(self, job_id: str) -> str:
-        """Return the phase text of a queued job: what it waits for."""
+        """Return the phase text of a queued job: what it waits for, or how many jobs must end before it."""
         ahead = self.jobs_ahead_of(job_id)
-        if ahead is None:
+        if ahead is None:  # the executor has it
             return "Waiting for the device"
         if self.is_paused:
             return "Waiting: the queue is paused"
