@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import logging
 import os
 import secrets
 import shutil
+import signal
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Generator, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _CONNECT_TIMEOUT_S = 5.0
 _OBJECT_STORE_BYTES = 512 * 2**20  # pictures and previews on their way
+_SIGACTION_BYTES = 512  # more than `struct sigaction` takes on any system
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray ends the process that has lost its cluster after a minute; this one serves the page and waits.
@@ -60,6 +64,9 @@ class RayCluster:
         self.address = address
         self._cpus = cpus
         self._lock = threading.Lock()
+        # The processes of a Ray that is started end with the thread that started them (PR_SET_PDEATHSIG), so that none
+        # stays when the server is killed: this thread lives as long as they are wanted.
+        self._starter = ThreadPoolExecutor(1, "ray start")
         self._ray: Any = None
         self._is_connected = False
         self._is_closed = False
@@ -77,10 +84,11 @@ class RayCluster:
         with self._lock:
             if self._is_closed:
                 raise WorkerLost("the server is stopping")
-            if self._is_connected and self._problem():
+            if self._is_connected and (problem := self._problem()):
+                logger.warning("%s.", problem)
                 self._disconnect()
             if not self._is_connected:
-                self._connect()
+                self._starter.submit(self._connect).result()
             return self._ray
 
     def check(self) -> None:
@@ -108,6 +116,7 @@ class RayCluster:
             self._is_closed = True
             if self._is_connected:
                 self._disconnect()
+        self._starter.shutdown(wait=False)
 
     def _connect(self) -> None:
         _set_environment(os.environ, starts=not self.address)
@@ -133,7 +142,8 @@ class RayCluster:
             }
         logger.info("%s %s.", "Connecting to" if self.address else "Starting", self._name)
         try:
-            context = ray.init(**options)
+            with _kept_signal_handler(signal.SIGTERM):
+                context = ray.init(**options)
         except Exception as error:
             logger.debug("Ray failed.", exc_info=True)
             with contextlib.suppress(Exception):
@@ -161,8 +171,10 @@ class RayCluster:
                 socket.create_connection(self._head, _CONNECT_TIMEOUT_S).close()
             if self._socket.startswith("/"):
                 with socket.socket(socket.AF_UNIX) as client:
-                    client.settimeout(_CONNECT_TIMEOUT_S)
+                    client.setblocking(False)  # a busy one is there as well
                     client.connect(self._socket)
+        except BlockingIOError:
+            return ""
         except OSError as error:
             return f"{self._name} does not answer: {error.strerror or error}"
         return ""
@@ -187,6 +199,24 @@ class RayCluster:
     @property
     def _name(self) -> str:
         return f"Ray at {self.address}" if self.address else "Ray"
+
+
+@contextlib.contextmanager
+def _kept_signal_handler(number: int) -> Generator[None]:
+    """Put the handler of a signal back: Ray's own writes a stack and ends the process.
+
+    Python sets handlers on its main thread alone, which serves.
+    """
+    if os.name != "posix":
+        yield
+        return
+    libc = ctypes.CDLL(None)
+    handler = ctypes.create_string_buffer(_SIGACTION_BYTES)
+    libc.sigaction(number, None, handler)
+    try:
+        yield
+    finally:
+        libc.sigaction(number, handler, None)
 
 
 def _set_environment(env: MutableMapping[str, str], *, starts: bool) -> None:
