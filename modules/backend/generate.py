@@ -316,7 +316,7 @@ def _sample(
         make_run_sigmas(run.plan, model.model_sigmas),
         batch.index,
     )
-    if batch.index == 0 and plan is run.plan:  # a refiner sees what its pass has seen
+    if batch.index == 0 and plan is run.plan:  # a refiner has the control pictures of its pass
         units.send_maps(sink)
     extensions = (*state.extensions, *units.extensions)
     try:
