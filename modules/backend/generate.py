@@ -37,11 +37,9 @@ from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_r
 from modules.backend.stages.decoding import (
     PassResult,
     SampledBatch,
-    decode_images,
     decode_unfinished,
     is_unrefined,
 )
-from modules.backend.stages.pending_images import PendingImages
 from modules.backend.stages.run_steps import run_steps
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
@@ -88,20 +86,6 @@ class _PassState:
     recorder: Recorder | None
     is_refined: bool
     units: UnitEffects
-
-
-def generate_batch(
-    acquire: Acquire,
-    upscalers: Upscalers,
-    plan: Plan,
-    batch_index: int,
-    sink: Sink,
-    cancel: CancelToken,
-    preprocessors: Preprocessors | None = None,
-) -> None:
-    """Generate one batch and pass each image on as soon as it is decoded; see `sample_batch` and `decode_images`."""
-    sampled = sample_batch(acquire, upscalers, plan, batch_index, sink, cancel, preprocessors)
-    decode_images(sampled, PendingImages())
 
 
 def sample_batch(
