@@ -130,6 +130,28 @@ def test_what_the_models_have_seen_is_appended_to_the_images(client: TestClient)
 
 
 @pytest.mark.usefixtures("model")
+@pytest.mark.parametrize(
+    ("script_name", "script_args", "count"),
+    [
+        ("prompt matrix", [False, False, "positive", "comma", 0], 5 + 1),
+        ("prompts from file or textbox", [False, False, "start", "a dog\na cat"], 2 + 1),
+        # Of these sd-webui-controlnet's answer has none either.
+        ("x/y/z plot", {"x_type": "Steps", "x_values": "2, 3", "include_lone_images": True}, 3),
+    ],
+)
+def test_scripts_that_return_all_images_append_what_the_models_have_seen_once(
+    client: TestClient, script_name: str, script_args: Any, count: int
+):
+    unit = {**WEBUIAPI_UNIT, "module": "none", "mask": None}
+    units = {"controlnet": {"args": [unit]}}
+    body = {"prompt": "a|b|c", "script_name": script_name, "script_args": script_args}
+    assert len(post(client, alwayson_scripts=units, **body)["images"]) == count
+    unit["save_detected_map"] = False
+    without = len(post(client, alwayson_scripts=units, **body)["images"])
+    assert without == (count if script_name == "x/y/z plot" else count - 1)
+
+
+@pytest.mark.usefixtures("model")
 def test_krita_ais_requests_are_answered(client: TestClient, executor: FakeExecutor):
     post(client, **KRITA_INPAINT)
     (unit,) = units_of(executor)
