@@ -77,6 +77,7 @@ def panel(shared_page):
     shared_page.fill(PROMPT, "")
     shared_page.fill(NEGATIVE, "")
     shared_page.locator(f"{PANEL} input[type=search]").fill("")
+    shared_page.locator(CHIP).first.wait_for(state="hidden")  # what is below them moves with them
     return shared_page
 
 
