@@ -140,6 +140,9 @@ def test_arguments_are_described_in_a1111s_shape(client: TestClient):
     assert [arg["label"] for arg in upscale] == ["", "Tile overlap", "Upscaler", "Scale Factor"]
     assert upscale[2]["choices"][:3] == ["None", "Lanczos", "Nearest"]
     assert by_name["outpainting mk2", True]["args"][3]["choices"] == ["left", "right", "up", "down"]
+    by_number = by_name["x/y/z plot", False]["args"][3]["choices"]
+    assert by_number[:3] == ["Nothing", "Seed", "Var. seed"] and by_number[9] == "Sampler"
+    assert by_name["x/y/z plot", True]["args"][0]["choices"][6] == "Image CFG Scale"
     seed = by_name["seed", False]
     assert seed["is_alwayson"] and [arg["label"] for arg in seed["args"]][:3] == [
         "Seed",
