@@ -102,7 +102,7 @@ def main() -> None:
         "peers": lambda: peers_benchmark.run(_choose_peers(args)),
         "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
-        "controlnet": lambda: control_benchmark.run(min(args.rounds, 5), compare),
+        "controlnet": lambda: control_benchmark.run(args.rounds, compare),
         "cluster": lambda: cluster_benchmark.run(min(args.rounds, 5)),
         "step": lambda: step_benchmark.run(min(args.rounds, 3), args.family, compare),
     }

@@ -60,6 +60,7 @@ class JobGroup:
         self._has_success = False  # of a cell, with images or without
         self._images: list[GeneratedImage] = []
         self._cells: list[CellSummary] = []  # those that have ended
+        self._control_maps: dict[bytes, None] = {}  # as a set, in order
         self._notes: list[str] = []
         self._noted: set[str] = set()  # without the names of the cells
         self._errors: list[str] = []
@@ -156,6 +157,11 @@ class JobGroup:
     def depth_map(self) -> bytes:
         """Return b"": each cell has its own depth map."""
         return b""
+
+    def control_maps(self) -> tuple[bytes, ...]:
+        """Return what the ControlNet models of this run's cells have seen as PNG, each image once; of some scripts alone."""
+        with self._lock:
+            return tuple(self._control_maps)
 
     def interrupt(self) -> None:
         """Stop the current cells at their next step and omit the remaining ones."""
@@ -283,6 +289,8 @@ class JobGroup:
             results.append(result)
             with self._lock:
                 self._add(run.cell, result)
+                if self.spec.script.shows_control_maps and run.job is not None:
+                    self._control_maps |= dict.fromkeys(run.job.control_maps())
                 self._runs = self._runs[1:]
         return results
 
