@@ -267,6 +267,8 @@ class JobQueue:
         if self.is_paused:
             return "Waiting: the queue is paused"
         count = ahead + (1 if self.running_jobs() else 0)
+        if not count:
+            return "Waiting for the device"
         return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"
 
     # Execution and shutdown
