@@ -222,9 +222,9 @@ def _kept_signal_handler(number: int) -> Generator[None]:
 def _set_environment(env: MutableMapping[str, str], *, starts: bool) -> None:
     for name, value in _ENVIRONMENT.items():
         env.setdefault(name, value)
-    if starts:  # nobody else is to use the cluster of this run
+    if starts:  # nobody else is to use the Ray of this run; one token, since Ray reads it once
         env["RAY_AUTH_MODE"] = "token"
-        env["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        env.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def _host_port(address: str) -> tuple[str, int]:
