@@ -53,7 +53,7 @@ def test_several_workers_are_listed_by_the_bar_and_the_queue(page, viewport):
     page.keyboard.press("Enter")
     listed = [
         "cuda:0 on one\nIdle\nFast card · demo/demo.safetensors · 3.00 GB of 24.00 GB in use",
-        "cuda:0 on two\nLost: It ran out of memory.\n",
+        "cuda:0 on two\nLost: It ran out of memory.",
     ]
     assert rows(page, ".bar-workers") == listed
     box = page.locator(".bar-workers .workers").bounding_box()
