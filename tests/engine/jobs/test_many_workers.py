@@ -172,6 +172,28 @@ def test_jobs_of_the_last_run_and_new_ones_wait_for_a_cluster_that_does_not_answ
     assert engine.device_status.phase != "failed"
 
 
+def test_hundreds_of_waiting_jobs_go_on_or_are_cancelled_after_a_restart(start):
+    engine = start(make_links(1))
+    engine.queue.pause()
+    ids = [engine.submit(SMALL.replace(steps=1), f"source {n % 2}").id for n in range(230)]
+    order = [record.id for record in engine.queue.store.active_jobs(230)]
+    engine.stop()
+    engine = start(make_links(4))  # plans the first ones alone
+    last = engine.queue.job(order[-1])
+    engine.queue.move(last.id, "front")
+    assert len(engine.jobs()) < 230
+    first = [engine.queue.job(job_id) for job_id in order[:100]]
+    assert ends([last, *first]) == ["done"] * 101
+    engine.queue.pause()
+    engine.queue.cancel_all()
+    ends(engine.queue.running_jobs())
+    states = Counter(engine.queue.status(job_id).state for job_id in ids)
+    assert states["done"] + states["cancelled"] == 230
+    assert states["cancelled"] > 0
+    assert engine.queue.store.active_jobs(9) == []
+    engine.queue.resume()
+
+
 def test_hundreds_of_jobs_that_fail_at_once_all_end(start):
     engine = start([SleepingLink("broken", start_error=UserError("There is no such device."))])
     engine.queue.pause()
