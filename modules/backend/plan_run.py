@@ -62,7 +62,7 @@ def _delivered(pending: PendingImages) -> Iterator[PendingImages]:
     try:
         yield pending
     except BaseException:
-        with suppress(NotFinite, RuntimeError):  # what failed first is told
+        with suppress(NotFinite, RuntimeError):  # the first failure is reported
             pending.deliver_all()
         raise
     pending.deliver_all()

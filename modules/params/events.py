@@ -71,7 +71,7 @@ class Output:
     Args:
         kind: "image" is one of the job's images, "unfinished image" what there is of one when the run is stopped before
             its first image, "depth map" that used by depth2img (white for near; not one of the
-            job's images), "control map" what a ControlNet unit's model has seen, "recording" the Recording of each pass of the first image, if `Plan.record` is set.
+            job's images), "control map" the preprocessed control picture of a ControlNet unit, "recording" the Recording of each pass of the first image, if `Plan.record` is set.
         data: The image, the depth map, or the Recording.
         index: Of an image, over all batches; of a control map, that of the unit.
         is_unrefined: Of an image: whether its request names a refiner, and the run ended before that one's turn.

@@ -48,6 +48,9 @@ class FakeExecutor:
         self.last_plan: Plan | None = None  # with its input images
         self.results: dict[type, Any] = {}  # by type of work
         self.recording: Recording | None = None  # what a recorded plan records
+        self.worker_list = [
+            WorkerStatus(str(number), "here", "Test device", "idle") for number in range(slots)
+        ]
         self.failures: list[Exception] = []
         self.load_failures: list[Exception] = []
         self.held = threading.Event()
@@ -96,7 +99,7 @@ class FakeExecutor:
         return {"error": "There is no device."}
 
     def workers(self) -> Sequence[WorkerStatus]:
-        return [WorkerStatus(str(number), "here", "Test device") for number in range(self.slots)]
+        return self.worker_list
 
     def stop(self, timeout_s: float) -> bool:
         for _ in self._threads:

@@ -150,7 +150,7 @@ class Job:
         return self._depth_map
 
     def control_maps(self) -> tuple[bytes, ...]:
-        """Return what the models of the ControlNet units have seen as PNG, in the order of the units."""
+        """Return the preprocessed control pictures of the ControlNet units as PNG, in the order of the units."""
         return tuple(self._control_maps[index] for index in sorted(self._control_maps))
 
     def answered_images(self) -> tuple[GeneratedImage, ...]:
