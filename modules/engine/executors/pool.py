@@ -227,11 +227,8 @@ class WorkerPool:
                 checked_at = time.monotonic()
 
     def _run(self, worker: PoolWorker, piece: Piece) -> None:
-        def set_activity(text: str) -> None:
-            worker.status = replace(worker.status, activity=text)
-
         job, error, result = piece.job, None, None
-        receive = following(partial(self._receive, piece), set_activity)
+        receive = following(partial(self._receive, piece), worker.note_activity)
         try:
             result = worker.link.run(piece.work, receive, piece.cancel, worker.note_memory)
         except WorkerLost as lost:
@@ -346,7 +343,7 @@ class WorkerPool:
     def _match(self) -> None:
         """Hand out what idle workers can do."""
         for worker in self._workers:
-            if worker.status.state == "idle":
+            if worker.status.state == "idle" and worker.piece is None:
                 worker.piece = self._choose(worker)
                 if worker.piece is not None:
                     worker.wake.notify()

@@ -76,7 +76,13 @@ class PoolWorker:
 
     def note_memory(self, memory: Memory) -> None:
         """Note the memory of its device."""
-        self.status = replace(self.status, memory_used=memory.used, memory_total=memory.total)
+        with self.wake:  # another thread may be handing it something out
+            self.status = replace(self.status, memory_used=memory.used, memory_total=memory.total)
+
+    def note_activity(self, text: str) -> None:
+        """Note the phase of its work."""
+        with self.wake:
+            self.status = replace(self.status, activity=text)
 
 
 def choose_piece(
