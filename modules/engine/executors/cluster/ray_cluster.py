@@ -266,6 +266,8 @@ def _kept_signal_handler(number: int) -> Generator[None]:
 def _set_environment(env: MutableMapping[str, str], *, starts: bool) -> None:
     for name, value in _ENVIRONMENT.items():
         env.setdefault(name, value)
+    # Ray ends a process that loses it where this one is gone, else where its parent is, as that of a service is.
+    env["RAY_RAYLET_PID"] = str(os.getpid())
     if starts:  # nobody else is to use the Ray of this run; one token, since Ray reads it once
         env["RAY_AUTH_MODE"] = "token"
         env.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
