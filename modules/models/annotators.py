@@ -1,10 +1,11 @@
-"""ANNOTATORS: the networks that make control images, which files each needs, and where they are published.
+"""ANNOTATORS: the networks that make control images, which files serve each, and where they are published.
 
 Holds names and files only; backend/control/annotators runs them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modules.core.errors import Unsupported
@@ -27,41 +28,58 @@ _DEPTH_HINT = (
 
 
 @dataclass(frozen=True)
+class FileSet:
+    """Files that serve together.
+
+    Args:
+        stems: Their names, without endings.
+        source: Where they are published; "" for the networks of MediaPipe, which the Models tab gets.
+        ending: Of the published files.
+    """
+
+    stems: tuple[str, ...]
+    source: str = _LLLYASVIEL
+    ending: str = ".pth"
+
+
+@dataclass(frozen=True)
 class Annotator:
     """One row of the table.
 
     Args:
         name: Identity; rows of PREPROCESSORS have it as their `annotator`.
-        files: Names of the files that it needs, without their endings.
-        source: Where they are published.
-        ending: Of the published files.
+        sets: Of the files that serve, the best ones first; who has none is told of the last one.
         takes_checkpoint: Whether the depth estimator of a checkpoint serves, too.
     """
 
     name: str
-    files: tuple[str, ...]
-    source: str = _LLLYASVIEL
-    ending: str = ".pth"
+    sets: tuple[FileSet, ...]
     takes_checkpoint: bool = False
 
 
+def _of_file(stem: str, *names: str) -> tuple[Annotator, ...]:
+    return tuple(Annotator(name, (FileSet((stem,)),)) for name in names)
+
+
 def _of_poses(name: str, *files: str) -> Annotator:
-    return Annotator(name, files, "", ".tflite")
+    return Annotator(name, (FileSet(files, "", ".tflite"),))
 
 
 ANNOTATORS: Registry[Annotator] = Registry(
     "annotator",
     (
-        Annotator("depth", (DEPTH_FILE,), takes_checkpoint=True),
-        Annotator("normal", (DEPTH_FILE,), takes_checkpoint=True),
-        *(Annotator(name, ("ControlNetHED",)) for name in ("hed", "hed_safe", "scribble_hed")),
         *(
-            Annotator(name, ("table5_pidinet",))
-            for name in ("pidinet", "pidinet_safe", "scribble_pidinet", "pidinet_sketch")
+            Annotator(name, (FileSet((DEPTH_FILE,)),), takes_checkpoint=True)
+            for name in ("depth", "normal")
         ),
-        Annotator("lineart", ("sk_model",)),
-        Annotator("lineart_coarse", ("sk_model2",)),
-        Annotator("lineart_anime", ("netG",)),
+        *_of_file("ControlNetHED", "hed", "hed_safe", "scribble_hed"),
+        *_of_file(
+            "table5_pidinet", "pidinet", "pidinet_safe", "scribble_pidinet", "pidinet_sketch"
+        ),
+        *_of_file("sk_model", "lineart"),
+        *_of_file("sk_model2", "lineart_coarse"),
+        *_of_file("netG", "lineart_anime"),
+        *_of_file("mlsd_large_512_fp32", "mlsd"),
         _of_poses("openpose", POSE_DETECTOR, POSE_POINTS),
         _of_poses("openpose_hand", POSE_DETECTOR, POSE_POINTS, HAND_POINTS),
         _of_poses("openpose_face", POSE_DETECTOR, POSE_POINTS, FACE_POINTS),
@@ -71,29 +89,38 @@ ANNOTATORS: Registry[Annotator] = Registry(
 )
 
 
-def find_annotator_files(models: ModelIndex, name: str, preprocessor: str) -> tuple[ModelFile, ...]:
-    """Return the files of an annotator, in the order of its row; of an estimator of depth perhaps a checkpoint.
+def find_annotator_files(
+    models: ModelIndex, name: str, preprocessor: str, *, is_optional: bool = False
+) -> tuple[ModelFile, ...]:
+    """Return the files of an annotator, in the order of their set; of an estimator of depth perhaps a checkpoint.
 
     Args:
         models: Lists them.
         name: Of the row.
         preprocessor: The preprocessor that needs them, for messages.
+        is_optional: Whether there is another way without them; then none are returned where one is not there.
 
     Raises:
         Unsupported: one is not there.
     """
     annotator = ANNOTATORS.get(name)
-    listed = _list_by_stem(models)
-    if any(stem.casefold() not in listed for stem in annotator.files):
+    found = _find_set(models, annotator.sets[0])
+    if not found:
         models.refresh(ANNOTATOR)  # it may have been put there a moment ago
-        listed = _list_by_stem(models)
-    found = [listed.get(stem.casefold()) for stem in annotator.files]
-    if annotator.takes_checkpoint and None in found:
-        found = [_find_depth_checkpoint(models)]
-    if None in found:
-        missing = [stem for stem, file in zip(annotator.files, found, strict=True) if file is None]
-        raise _missing(annotator, missing, preprocessor)
-    return tuple(file for file in found if file is not None)
+        found = next(filter(None, (_find_set(models, row) for row in annotator.sets)), ())
+    if not found and annotator.takes_checkpoint:
+        checkpoint = _find_depth_checkpoint(models)
+        found = (checkpoint,) if checkpoint else ()
+    if not found and not is_optional:
+        raise _missing(annotator, _list_by_stem(models), preprocessor)
+    return found
+
+
+def _find_set(models: ModelIndex, files: FileSet) -> tuple[ModelFile, ...]:
+    """Return the files of a set, or none where one is not there."""
+    listed = _list_by_stem(models)
+    found = [listed.get(stem.casefold()) for stem in files.stems]
+    return () if None in found else tuple(file for file in found if file is not None)
 
 
 def _list_by_stem(models: ModelIndex) -> dict[str, ModelFile]:
@@ -111,15 +138,24 @@ def _find_depth_checkpoint(models: ModelIndex) -> ModelFile | None:
     return max(found, key=lambda checkpoint: checkpoint.size_bytes, default=None)
 
 
-def _missing(annotator: Annotator, stems: list[str], preprocessor: str) -> Unsupported:
-    *rest, last = (stem + annotator.ending for stem in stems)
+def _missing(
+    annotator: Annotator, listed: Mapping[str, ModelFile], preprocessor: str
+) -> Unsupported:
+    """Return what is missing of the set of which there is a part, otherwise of the last one."""
+
+    def lacking(files: FileSet) -> list[str]:
+        return [stem for stem in files.stems if stem.casefold() not in listed]
+
+    begun = (row for row in annotator.sets if len(lacking(row)) < len(row.stems))
+    files = next(begun, annotator.sets[-1])
+    *rest, last = (stem + files.ending for stem in lacking(files))
     names = f"{', '.join(rest)} and {last}" if rest else last
     if annotator.takes_checkpoint:
         message, hint = f"'{preprocessor}' has no estimator of depth.", _DEPTH_HINT
-    elif not annotator.source:
+    elif not files.source:
         message = f"'{preprocessor}' needs the networks of MediaPipe, {names}."
         hint = "Get them in the Models tab: MediaPipe poses, hands and faces for OpenPose."
     else:
         message = f"'{preprocessor}' needs the file {names}."
-        hint = f"Put it from {annotator.source} into {ANNOTATOR_FOLDER}."
+        hint = f"Put it from {files.source} into {ANNOTATOR_FOLDER}."
     return Unsupported(message, hint)

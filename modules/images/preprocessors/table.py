@@ -62,11 +62,12 @@ _PLAIN = (
         "mlsd",
         ("MLSD",),
         compute=lines.draw_straight_lines,
+        annotator="mlsd",
         resolution=RESOLUTION,
         a=Slider("MLSD Value Threshold", 0.1, 0.01, 2.0, 0.01),
         b=Slider("MLSD Distance Threshold", 0.1, 0.01, 20.0, 0.01),
         priority=100,
-        note="straight lines by OpenCV, not by M-LSD",
+        note="lines by OpenCV, or by M-LSD",
     ),
     Preprocessor(
         "tile_resample",

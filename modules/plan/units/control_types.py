@@ -104,7 +104,9 @@ def _make(name: str, models: tuple[ControlModel, ...]) -> ControlType:
 
 
 def _is_ready(row: Preprocessor) -> bool:
-    return not row.annotator or ANNOTATORS.get(row.annotator).takes_checkpoint
+    if row.compute is not None or not row.annotator:
+        return True
+    return ANNOTATORS.get(row.annotator).takes_checkpoint
 
 
 def _modules(control_type: str) -> tuple[Preprocessor, ...]:

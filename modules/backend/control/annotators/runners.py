@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modules.backend.control.annotators import depth, line_art, soft_edges
+from modules.backend.control.annotators import depth, line_art, soft_edges, straight_lines
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
 from modules.backend.control.annotators.weights import load_network
 from modules.images.preprocessors.normals import to_depth_image, to_normals
@@ -21,7 +21,7 @@ from modules.models.files.scan import ModelFile
 
 # Any: the network that the same row loads.
 Load = Callable[[Sequence[ModelFile], torch.device], Any]
-Draw = Callable[[Any, Pixels, float], "Pixels | Pose"]
+Draw = Callable[[Any, Pixels, float, float], "Pixels | Pose"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Runner:
 
     Args:
         load: Returns the network of the files; rows with the same function share it.
-        draw: Makes the control image, of a network, an image whose sides are multiples of 64, and threshold a.
+        draw: Makes the control image, of a network, an image whose sides are multiples of 64, and both thresholds.
         finish: Changes the control image when what was added to the sides is cut off again.
     """
 
@@ -59,6 +59,10 @@ def _load_depth(files: Sequence[ModelFile], device: torch.device) -> Any:
     return depth.load_estimator(files[0], device)
 
 
+def _load_mlsd(files: Sequence[ModelFile], device: torch.device) -> straight_lines.Mlsd:
+    return load_network(straight_lines.Mlsd, files[0], device)
+
+
 def _load_poses(files: Sequence[ModelFile], device: torch.device) -> PoseNetworks:
     by_name = {file.stem.casefold(): file.path for file in files}
     detector, body = (file.path for file in files[:2])
@@ -66,33 +70,37 @@ def _load_poses(files: Sequence[ModelFile], device: torch.device) -> PoseNetwork
     return PoseNetworks(PoseFiles(detector, body, hand, face), device)
 
 
-def _draw_depth(network: Any, image: Pixels, _a: float) -> Pixels:
+def _draw_depth(network: Any, image: Pixels, *_: float) -> Pixels:
     return to_depth_image(depth.estimate_depth(network, image))
 
 
-def _draw_normals(network: Any, image: Pixels, background: float) -> Pixels:
+def _draw_normals(network: Any, image: Pixels, background: float, _b: float) -> Pixels:
     return to_normals(depth.estimate_depth(network, image), background)
 
 
-def _draw_hed(network: Any, image: Pixels, _a: float, *, is_safe: bool = False) -> Pixels:
+def _draw_hed(network: Any, image: Pixels, *_: float, is_safe: bool = False) -> Pixels:
     return soft_edges.find_hed_edges(network, image, is_safe=is_safe)
 
 
 def _draw_pidinet(
-    network: Any, image: Pixels, _a: float, *, is_safe: bool = False, is_sketch: bool = False
+    network: Any, image: Pixels, *_: float, is_safe: bool = False, is_sketch: bool = False
 ) -> Pixels:
     return soft_edges.find_pidinet_edges(network, image, is_safe=is_safe, is_sketch=is_sketch)
 
 
-def _draw_line_art(network: Any, image: Pixels, _a: float) -> Pixels:
+def _draw_line_art(network: Any, image: Pixels, *_: float) -> Pixels:
     return line_art.draw_line_art(network, image)
 
 
-def _draw_anime(network: Any, image: Pixels, _a: float) -> Pixels:
+def _draw_anime(network: Any, image: Pixels, *_: float) -> Pixels:
     return line_art.draw_anime_lines(network, image)
 
 
-def _find_pose(network: PoseNetworks, image: Pixels, _a: float, *, with_body: bool = True) -> Pose:
+def _draw_straight_lines(network: Any, image: Pixels, score: float, length: float) -> Pixels:
+    return straight_lines.draw_straight_lines(network, image, score, length)
+
+
+def _find_pose(network: PoseNetworks, image: Pixels, *_: float, with_body: bool = True) -> Pose:
     return network.find(image, with_body=with_body)
 
 
@@ -110,6 +118,7 @@ RUNNERS: Mapping[str, Runner] = {
     "lineart": Runner(_load_line_art, _draw_line_art),
     "lineart_coarse": Runner(_load_line_art, _draw_line_art),
     "lineart_anime": Runner(_load_anime, _draw_anime),
+    "mlsd": Runner(_load_mlsd, _draw_straight_lines),
     "openpose": _POSE,
     "openpose_hand": _POSE,
     "openpose_face": _POSE,
