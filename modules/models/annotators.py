@@ -19,6 +19,7 @@ from modules.models.ldm.depth import DEPTH_CLASS_TOKEN
 ANNOTATOR_FOLDER = "models/ControlNet/annotators"
 POSE_DETECTOR, POSE_POINTS = "pose_detection", "pose_landmark_full"
 HAND_POINTS, FACE_POINTS = "hand_landmark_full", "face_landmark"
+BODY_MODEL, HAND_MODEL, FACE_MODEL = "body_pose_model", "hand_pose_model", "facenet"
 DEPTH_FILE = "dpt_hybrid-midas-501f0c75"
 _LLLYASVIEL = "huggingface.co/lllyasviel/Annotators"
 _DEPTH_HINT = (
@@ -61,8 +62,15 @@ def _of_file(stem: str, *names: str) -> tuple[Annotator, ...]:
     return tuple(Annotator(name, (FileSet((stem,)),)) for name in names)
 
 
-def _of_poses(name: str, *files: str) -> Annotator:
-    return Annotator(name, (FileSet(files, "", ".tflite"),))
+def _of_poses(name: str, *, hand: bool = False, face: bool = False) -> Annotator:
+    """Return a row that OpenPose's own networks serve, or else those of MediaPipe."""
+    models = (BODY_MODEL, *((HAND_MODEL,) if hand else ()), *((FACE_MODEL,) if face else ()))
+    return Annotator(name, (FileSet(models), _of_mediapipe(hand=hand, face=face)))
+
+
+def _of_mediapipe(*, hand: bool, face: bool) -> FileSet:
+    points = (*((HAND_POINTS,) if hand else ()), *((FACE_POINTS,) if face else ()))
+    return FileSet((POSE_DETECTOR, POSE_POINTS, *points), "", ".tflite")
 
 
 ANNOTATORS: Registry[Annotator] = Registry(
@@ -80,11 +88,12 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("sk_model2", "lineart_coarse"),
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
-        _of_poses("openpose", POSE_DETECTOR, POSE_POINTS),
-        _of_poses("openpose_hand", POSE_DETECTOR, POSE_POINTS, HAND_POINTS),
-        _of_poses("openpose_face", POSE_DETECTOR, POSE_POINTS, FACE_POINTS),
-        _of_poses("openpose_faceonly", POSE_DETECTOR, POSE_POINTS, FACE_POINTS),
-        _of_poses("openpose_full", POSE_DETECTOR, POSE_POINTS, HAND_POINTS, FACE_POINTS),
+        _of_poses("openpose"),
+        _of_poses("openpose_hand", hand=True),
+        _of_poses("openpose_face", face=True),
+        _of_poses("openpose_faceonly", face=True),
+        _of_poses("openpose_full", hand=True, face=True),
+        Annotator("dw_openpose_full", (_of_mediapipe(hand=True, face=True),)),
     ),
 )
 

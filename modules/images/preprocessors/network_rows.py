@@ -13,6 +13,7 @@ _REMOVE_NEAR = Slider("Remove Near %", 0, 0, 100, 0.1)
 _REMOVE_BACKGROUND = Slider("Remove Background %", 0, 0, 100, 0.1)
 _SAFE_STEPS = Slider("Safe Steps", 2, 0, 10, 1)
 _MEDIAPIPE = "by MediaPipe"
+_POSE_NETWORKS = "by MediaPipe, or by OpenPose"
 _SOFT_EDGE = ("SoftEdge",)
 _SCRIBBLE = ("Scribble", "SparseCtrl")
 
@@ -103,7 +104,7 @@ _EDGES = (
 
 _POSES = (
     *(
-        _network(name, ("OpenPose",), "", name, priority, _MEDIAPIPE)
+        _network(name, ("OpenPose",), "", name, priority, _POSE_NETWORKS)
         for name, priority in (
             ("openpose", 0),
             ("openpose_hand", 0),
@@ -112,7 +113,7 @@ _POSES = (
             ("openpose_full", 100),
         )
     ),
-    _network("dw_openpose_full", ("OpenPose",), "", "openpose_full", 0, _MEDIAPIPE),
+    _network("dw_openpose_full", ("OpenPose",), "", "dw_openpose_full", 0, _MEDIAPIPE),
     *(
         unavailable(name, ("OpenPose",), "Use openpose_full.", key=key, resolution=RESOLUTION)
         for name, key in (

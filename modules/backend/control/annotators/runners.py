@@ -12,11 +12,23 @@ import torch
 
 from modules.backend.control.annotators import depth, line_art, soft_edges, straight_lines
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
+from modules.backend.control.annotators.openpose.detector import OpenPose
+from modules.backend.control.annotators.openpose.networks import (
+    BodyNetwork,
+    FaceNetwork,
+    HandNetwork,
+)
 from modules.backend.control.annotators.weights import load_network
 from modules.images.preprocessors.normals import to_depth_image, to_normals
 from modules.images.preprocessors.poses import Pose
 from modules.images.preprocessors.sizes import Pixels
-from modules.models.annotators import FACE_POINTS, HAND_POINTS
+from modules.models.annotators import (
+    BODY_MODEL,
+    FACE_MODEL,
+    FACE_POINTS,
+    HAND_MODEL,
+    HAND_POINTS,
+)
 from modules.models.files.scan import ModelFile
 
 # Any: the network that the same row loads.
@@ -63,11 +75,19 @@ def _load_mlsd(files: Sequence[ModelFile], device: torch.device) -> straight_lin
     return load_network(straight_lines.Mlsd, files[0], device)
 
 
-def _load_poses(files: Sequence[ModelFile], device: torch.device) -> PoseNetworks:
-    by_name = {file.stem.casefold(): file.path for file in files}
-    detector, body = (file.path for file in files[:2])
-    hand, face = by_name.get(HAND_POINTS), by_name.get(FACE_POINTS)
-    return PoseNetworks(PoseFiles(detector, body, hand, face), device)
+def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
+    by_name = {file.stem.casefold(): file for file in files}
+    if body := by_name.get(BODY_MODEL):
+        hand, face = by_name.get(HAND_MODEL), by_name.get(FACE_MODEL)
+        return OpenPose(
+            load_network(BodyNetwork, body, device),
+            load_network(HandNetwork, hand, device) if hand else None,
+            load_network(FaceNetwork, face, device) if face else None,
+        )
+    detector, points = (file.path for file in files[:2])
+    hand, face = (by_name.get(name) for name in (HAND_POINTS, FACE_POINTS))
+    paths = PoseFiles(detector, points, hand and hand.path, face and face.path)
+    return PoseNetworks(paths, device)
 
 
 def _draw_depth(network: Any, image: Pixels, *_: float) -> Pixels:
@@ -100,7 +120,9 @@ def _draw_straight_lines(network: Any, image: Pixels, score: float, length: floa
     return straight_lines.draw_straight_lines(network, image, score, length)
 
 
-def _find_pose(network: PoseNetworks, image: Pixels, *_: float, with_body: bool = True) -> Pose:
+def _find_pose(
+    network: OpenPose | PoseNetworks, image: Pixels, *_: float, with_body: bool = True
+) -> Pose:
     return network.find(image, with_body=with_body)
 
 
@@ -124,6 +146,7 @@ RUNNERS: Mapping[str, Runner] = {
     "openpose_face": _POSE,
     "openpose_faceonly": Runner(_load_poses, partial(_find_pose, with_body=False)),
     "openpose_full": _POSE,
+    "dw_openpose_full": _POSE,
 }
 
 
