@@ -22,6 +22,8 @@ HAND_POINTS, FACE_POINTS = "hand_landmark_full", "face_landmark"
 BODY_MODEL, HAND_MODEL, FACE_MODEL = "body_pose_model", "hand_pose_model", "facenet"
 DEPTH_FILE = "dpt_hybrid-midas-501f0c75"
 _LLLYASVIEL = "huggingface.co/lllyasviel/Annotators"
+_DEPTH_ANYTHING = "huggingface.co/spaces/LiheYoung/Depth-Anything"
+_DEPTH_ANYTHING_2 = "huggingface.co/depth-anything/Depth-Anything-V2"
 _DEPTH_HINT = (
     f"Put {DEPTH_FILE}.pt from github.com/isl-org/DPT into {ANNOTATOR_FOLDER}, or a depth checkpoint such as "
     "512-depth-ema.safetensors into models/Stable-diffusion."
@@ -49,7 +51,7 @@ class Annotator:
 
     Args:
         name: Identity; rows of PREPROCESSORS have it as their `annotator`.
-        sets: Of the files that serve, the best ones first; who has none is told of the last one.
+        sets: Of the files that serve, the best ones first; who has none is told of the last one, which is easy to get.
         takes_checkpoint: Whether the depth estimator of a checkpoint serves, too.
     """
 
@@ -88,6 +90,20 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("sk_model2", "lineart_coarse"),
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
+        Annotator(
+            "depth_anything",
+            tuple(
+                FileSet((f"depth_anything_{size}14",), _DEPTH_ANYTHING)
+                for size in ("vitl", "vitb", "vits")
+            ),
+        ),
+        Annotator(
+            "depth_anything_v2",
+            tuple(
+                FileSet((f"depth_anything_v2_{size}",), f"{_DEPTH_ANYTHING_2}-{name}")
+                for size, name in (("vitl", "Large"), ("vitb", "Base"), ("vits", "Small"))
+            ),
+        ),
         _of_poses("openpose"),
         _of_poses("openpose_hand", hand=True),
         _of_poses("openpose_face", face=True),

@@ -87,6 +87,7 @@ _DEPTH = (
         resolution=RESOLUTION,
         a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
     ),
+    *(_network(name, ("Depth",), "", name) for name in ("depth_anything", "depth_anything_v2")),
 )
 
 _EDGES = (
@@ -136,8 +137,6 @@ _UNAVAILABLE_DEPTH = (
     *(
         unavailable(name, ("Depth",), "Use depth_midas.", resolution=RESOLUTION, a=a, b=b)
         for name, a, b in (
-            ("depth_anything", None, None),
-            ("depth_anything_v2", None, None),
             ("depth_hand_refiner", None, None),
             ("depth_leres", _REMOVE_NEAR, _REMOVE_BACKGROUND),
             ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),

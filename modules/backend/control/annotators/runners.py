@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from modules.backend.control.annotators import depth, line_art, soft_edges, straight_lines
+from modules.backend.control.annotators import (
+    depth,
+    depth_anything,
+    line_art,
+    soft_edges,
+    straight_lines,
+)
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
 from modules.backend.control.annotators.openpose.detector import OpenPose
 from modules.backend.control.annotators.openpose.networks import (
@@ -71,6 +77,10 @@ def _load_depth(files: Sequence[ModelFile], device: torch.device) -> Any:
     return depth.load_estimator(files[0], device)
 
 
+def _load_depth_anything(files: Sequence[ModelFile], device: torch.device, *, version: int) -> Any:
+    return depth_anything.load_estimator(files[0], device, version)
+
+
 def _load_mlsd(files: Sequence[ModelFile], device: torch.device) -> straight_lines.Mlsd:
     return load_network(straight_lines.Mlsd, files[0], device)
 
@@ -92,6 +102,10 @@ def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | 
 
 def _draw_depth(network: Any, image: Pixels, *_: float) -> Pixels:
     return to_depth_image(depth.estimate_depth(network, image))
+
+
+def _draw_depth_anything(network: Any, image: Pixels, *_: float) -> Pixels:
+    return to_depth_image(depth_anything.estimate_depth(network, image))
 
 
 def _draw_normals(network: Any, image: Pixels, background: float, _b: float) -> Pixels:
@@ -130,6 +144,8 @@ _POSE = Runner(_load_poses, _find_pose)
 RUNNERS: Mapping[str, Runner] = {
     "depth": Runner(_load_depth, _draw_depth),
     "normal": Runner(_load_depth, _draw_normals),
+    "depth_anything": Runner(partial(_load_depth_anything, version=1), _draw_depth_anything),
+    "depth_anything_v2": Runner(partial(_load_depth_anything, version=2), _draw_depth_anything),
     "hed": Runner(_load_hed, _draw_hed),
     "hed_safe": Runner(_load_hed, partial(_draw_hed, is_safe=True)),
     "scribble_hed": Runner(_load_hed, _draw_hed, soft_edges.to_scribble),

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modules.backend.loading.empty_models import meta_device
@@ -67,8 +69,8 @@ def read_tensors(file: ModelFile) -> dict[str, Tensor]:
     }
 
 
-def to_tensor(image: Pixels, device: torch.device) -> Tensor:
-    """Return an image as float32 [1, 3, height, width], 0 to 255."""
+def to_tensor(image: Pixels | NDArray[np.float32], device: torch.device) -> Tensor:
+    """Return an image as float32 [1, 3, height, width], in the same range."""
     return torch.from_numpy(image.transpose(2, 0, 1).copy())[None].to(device, torch.float32)
 
 
