@@ -22,6 +22,8 @@ HAND_POINTS, FACE_POINTS = "hand_landmark_full", "face_landmark"
 BODY_MODEL, HAND_MODEL, FACE_MODEL = "body_pose_model", "hand_pose_model", "facenet"
 DEPTH_FILE = "dpt_hybrid-midas-501f0c75"
 _LLLYASVIEL = "huggingface.co/lllyasviel/Annotators"
+_TEED = "huggingface.co/bdsqlsz/qinglong_controlnet-lllite (Annotators)"
+_ANYLINE = "huggingface.co/TheMistoAI/MistoLine (Anyline)"
 _DEPTH_ANYTHING = "huggingface.co/spaces/LiheYoung/Depth-Anything"
 _DEPTH_ANYTHING_2 = "huggingface.co/depth-anything/Depth-Anything-V2"
 _DEPTH_HINT = (
@@ -90,6 +92,8 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("sk_model2", "lineart_coarse"),
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
+        Annotator("teed", (FileSet(("7_model",), _TEED),)),
+        Annotator("anyline", (FileSet(("MTEED",), _ANYLINE),)),
         Annotator(
             "depth_anything",
             tuple(

@@ -101,6 +101,14 @@ _EDGES = (
     _network("lineart_realistic", ("Lineart",), "lineart", "lineart"),
     _network("lineart_coarse", ("Lineart",), "", "lineart_coarse"),
     _network("lineart_anime", ("Lineart",), "", "lineart_anime"),
+    replace(_network("softedge_teed", _SOFT_EDGE, "te_hed", "teed"), a=_SAFE_STEPS),
+    Preprocessor(
+        "softedge_anyline",
+        _SOFT_EDGE,
+        annotator="anyline",
+        resolution=Slider("Resolution", 1280, 64, 2048, 8),
+        a=_SAFE_STEPS,
+    ),
 )
 
 _POSES = (
@@ -160,21 +168,6 @@ _UNAVAILABLE_DEPTH = (
 _UNAVAILABLE_LINES = (
     unavailable(
         "lineart_anime_denoise", ("Lineart",), "Use lineart_standard.", resolution=RESOLUTION
-    ),
-    unavailable(
-        "softedge_teed",
-        ("SoftEdge",),
-        "Use softedge_hed or softedge_pidinet.",
-        key="te_hed",
-        resolution=RESOLUTION,
-        a=_SAFE_STEPS,
-    ),
-    unavailable(
-        "softedge_anyline",
-        ("SoftEdge",),
-        "Use softedge_hed or softedge_pidinet.",
-        resolution=Slider("Resolution", 1280, 64, 2048, 8),
-        a=_SAFE_STEPS,
     ),
 )
 

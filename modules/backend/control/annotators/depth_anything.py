@@ -137,10 +137,11 @@ def make_empty_estimator(
         num_attention_heads=max(1, width // _HEAD_WIDTH),
         image_size=side * _PATCH,
         patch_size=_PATCH,
-        out_indices=list(_KEPT_LAYERS.get(layers, last) if version > 1 else last),
         apply_layernorm=True,
         reshape_hidden_states=False,
     )
+    kept = _KEPT_LAYERS.get(layers, last) if version > 1 else last
+    backbone.out_features = [f"stage{layer}" for layer in kept]
     projects = [state_dict[f"{_HEAD}projects.{stage}.weight"] for stage in range(_STAGES_KEPT)]
     config = DepthAnythingConfig(
         backbone_config=backbone,

@@ -16,6 +16,7 @@ from modules.backend.control.annotators import (
     line_art,
     soft_edges,
     straight_lines,
+    teed,
 )
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
 from modules.backend.control.annotators.openpose.detector import OpenPose
@@ -85,6 +86,10 @@ def _load_mlsd(files: Sequence[ModelFile], device: torch.device) -> straight_lin
     return load_network(straight_lines.Mlsd, files[0], device)
 
 
+def _load_teed(files: Sequence[ModelFile], device: torch.device) -> teed.Teed:
+    return load_network(teed.Teed, files[0], device)
+
+
 def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
     by_name = {file.stem.casefold(): file for file in files}
     if body := by_name.get(BODY_MODEL):
@@ -134,6 +139,14 @@ def _draw_straight_lines(network: Any, image: Pixels, score: float, length: floa
     return straight_lines.draw_straight_lines(network, image, score, length)
 
 
+def _draw_teed(network: Any, image: Pixels, steps: float, _b: float) -> Pixels:
+    return teed.find_teed_edges(network, image, int(steps))
+
+
+def _draw_anyline(network: Any, image: Pixels, steps: float, _b: float) -> Pixels:
+    return teed.find_anyline_edges(network, image, int(steps))
+
+
 def _find_pose(
     network: OpenPose | PoseNetworks, image: Pixels, *_: float, with_body: bool = True
 ) -> Pose:
@@ -156,6 +169,8 @@ RUNNERS: Mapping[str, Runner] = {
     "lineart": Runner(_load_line_art, _draw_line_art),
     "lineart_coarse": Runner(_load_line_art, _draw_line_art),
     "lineart_anime": Runner(_load_anime, _draw_anime),
+    "teed": Runner(_load_teed, _draw_teed),
+    "anyline": Runner(_load_teed, _draw_anyline),
     "mlsd": Runner(_load_mlsd, _draw_straight_lines),
     "openpose": _POSE,
     "openpose_hand": _POSE,
