@@ -171,7 +171,8 @@ _UNAVAILABLE_LINES = (
     ),
 )
 
-_SEGMENTATION = "Paint the segments yourself, and use the module none."
+_SEGMENTATION = "Use seg_ufade20k, or paint the segments yourself, and use the module none."
+_SEGMENTS = (_network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),)
 _UNAVAILABLE_SEGMENTS = tuple(
     replace(
         unavailable(name, ("Segmentation",), _SEGMENTATION, key=key, resolution=RESOLUTION),
@@ -180,7 +181,6 @@ _UNAVAILABLE_SEGMENTS = tuple(
     for name, key, priority in (
         ("seg_ofade20k", "oneformer_ade20k", 100),
         ("seg_ofcoco", "oneformer_coco", 0),
-        ("seg_ufade20k", "segmentation", 0),
         ("seg_anime_face", "anime_face_segment", 0),
         ("mobile_sam", "", 0),
     )
@@ -190,6 +190,7 @@ NETWORK_ROWS: tuple[Preprocessor, ...] = (
     *_DEPTH,
     *_EDGES,
     *_POSES,
+    *_SEGMENTS,
     *_UNAVAILABLE_DEPTH,
     *_UNAVAILABLE_LINES,
     *_UNAVAILABLE_SEGMENTS,

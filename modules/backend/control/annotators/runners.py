@@ -14,6 +14,7 @@ from modules.backend.control.annotators import (
     depth,
     depth_anything,
     line_art,
+    segmentation,
     soft_edges,
     straight_lines,
     teed,
@@ -90,6 +91,11 @@ def _load_teed(files: Sequence[ModelFile], device: torch.device) -> teed.Teed:
     return load_network(teed.Teed, files[0], device)
 
 
+def _load_segmenter(files: Sequence[ModelFile], device: torch.device) -> segmentation.Segmenter:
+    unused = ("auxiliary_head.",)
+    return load_network(segmentation.Segmenter, files[0], device, unused=unused)
+
+
 def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
     by_name = {file.stem.casefold(): file for file in files}
     if body := by_name.get(BODY_MODEL):
@@ -147,6 +153,10 @@ def _draw_anyline(network: Any, image: Pixels, steps: float, _b: float) -> Pixel
     return teed.find_anyline_edges(network, image, int(steps))
 
 
+def _draw_segments(network: Any, image: Pixels, *_: float) -> Pixels:
+    return segmentation.find_segments(network, image)
+
+
 def _find_pose(
     network: OpenPose | PoseNetworks, image: Pixels, *_: float, with_body: bool = True
 ) -> Pose:
@@ -172,6 +182,7 @@ RUNNERS: Mapping[str, Runner] = {
     "teed": Runner(_load_teed, _draw_teed),
     "anyline": Runner(_load_teed, _draw_anyline),
     "mlsd": Runner(_load_mlsd, _draw_straight_lines),
+    "seg_ufade20k": Runner(_load_segmenter, _draw_segments),
     "openpose": _POSE,
     "openpose_hand": _POSE,
     "openpose_face": _POSE,

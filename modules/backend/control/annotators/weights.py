@@ -25,6 +25,7 @@ def load_network(
     file: ModelFile,
     device: torch.device,
     prefix: str = "",
+    unused: tuple[str, ...] = (),
 ) -> M:
     """Return a network with the weights of a file, for inference.
 
@@ -33,6 +34,7 @@ def load_network(
         file: The file.
         device: Of the network.
         prefix: What the file's names begin with besides.
+        unused: What names begin with that only served training.
 
     Raises:
         NotFound: there is no such file.
@@ -41,6 +43,7 @@ def load_network(
     tensors = read_tensors(file)
     if prefix and all(name.startswith(prefix) for name in tensors):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     with meta_device():
         network = make()
     try:
