@@ -149,7 +149,7 @@ _IMAGE_PROMPTS = (
     unavailable("instant_id_face_keypoints", ("Instant-ID",), "Use an IP-Adapter."),
     Preprocessor("revision_clipvision", ("Revision",), a=_NOISE, priority=100, needs_model=False),
     Preprocessor("revision_ignore_prompt", ("Revision",), a=_NOISE, needs_model=False),
-    unavailable("t2ia_style_clipvision", ("T2I-Adapter",), "Use an IP-Adapter.", key="clip_vision"),
+    Preprocessor("t2ia_style_clipvision", ("T2I-Adapter",), "clip_vision"),
     unavailable("facexlib", (), "Use openpose_faceonly."),
 )
 
