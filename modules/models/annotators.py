@@ -178,14 +178,22 @@ def _missing(
 
     begun = (row for row in annotator.sets if len(lacking(row)) < len(row.stems))
     files = next(begun, annotator.sets[-1])
-    *rest, last = (stem + files.ending for stem in lacking(files))
-    names = f"{', '.join(rest)} and {last}" if rest else last
+    names = _join([stem + files.ending for stem in lacking(files)])
     if annotator.takes_checkpoint:
         message, hint = f"'{preprocessor}' has no estimator of depth.", _DEPTH_HINT
     elif not files.source:
         message = f"'{preprocessor}' needs the networks of MediaPipe, {names}."
         hint = "Get them in the Models tab: MediaPipe poses, hands and faces for OpenPose."
+        for other in annotator.sets[:-1]:
+            own = _join([stem + other.ending for stem in other.stems])
+            hint += f" Or put OpenPose's own, {own}, from {other.source} into {ANNOTATOR_FOLDER}."
     else:
-        message = f"'{preprocessor}' needs the file {names}."
-        hint = f"Put it from {files.source} into {ANNOTATOR_FOLDER}."
+        is_one = len(lacking(files)) == 1
+        message = f"'{preprocessor}' needs the {'file' if is_one else 'files'} {names}."
+        hint = f"Put {'it' if is_one else 'them'} from {files.source} into {ANNOTATOR_FOLDER}."
     return Unsupported(message, hint)
+
+
+def _join(names: list[str]) -> str:
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last

@@ -278,6 +278,11 @@ def test_openpose_comes_before_mediapipe_when_all_of_its_files_are_there(tmp_pat
     models = ModelIndex.from_paths(Paths(ROOT, tmp_path))
     folder = tmp_path / "models" / "ControlNet" / "annotators"
     folder.mkdir(parents=True)
+    with pytest.raises(Unsupported, match=r"needs the networks of MediaPipe, pose_d") as error:
+        plan_preprocessing(models, "openpose_hand")
+    assert "Or put OpenPose's own, body_pose_model.pth and hand_pose_model.pth, from" in str(
+        error.value.hint
+    )
     for name in ("pose_detection", "pose_landmark_full"):
         (folder / f"{name}.tflite").write_bytes(b"")
     assert plan_preprocessing(models, "openpose").files[0].stem == "pose_detection"
@@ -290,7 +295,7 @@ def test_openpose_comes_before_mediapipe_when_all_of_its_files_are_there(tmp_pat
         Preprocessors(torch.device("cpu")).make(planned, Image.new("RGB", (64, 64)))
     with pytest.raises(
         Unsupported,
-        match=r"'openpose_full' needs the file hand_pose_model.pth and facenet.pth. Put it from "
+        match=r"'openpose_full' needs the files hand_pose_model.pth and facenet.pth. Put them from "
         r"huggingface.co/lllyasviel/Annotators into models/ControlNet/annotators.",
     ):
         plan_preprocessing(models, "openpose_full")
