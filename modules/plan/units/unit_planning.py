@@ -9,14 +9,18 @@ from modules.core.errors import NotFound, UserError
 from modules.images.preprocessors.sizes import pixel_perfect_resolution
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
-from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER
+from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER, T2I_STYLE
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUnit
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
-from modules.plan.units.image_encoder import find_image_encoder, find_revision_encoder
+from modules.plan.units.image_encoder import (
+    find_image_encoder,
+    find_revision_encoder,
+    find_style_encoder,
+)
 from modules.plan.units.planned_unit import PlannedUnit
 from modules.plan.units.preprocessing import Preprocessing, plan_preprocessing
 
@@ -73,6 +77,8 @@ def plan_unit(
         encoder = find_revision_encoder(planned.label, models)
     elif planned.model is not None and planned.model.layout == IP_ADAPTER:
         encoder = find_image_encoder(planned.label, planned.model, models)
+    elif planned.model is not None and planned.model.layout == T2I_STYLE:
+        encoder = find_style_encoder(planned.label, planned.model, models)
     else:
         return planned
     return replace(planned, image_encoder=encoder)

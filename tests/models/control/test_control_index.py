@@ -19,6 +19,7 @@ from modules.models.control.layouts import (
     CONTROLNET_UNION,
     IP_ADAPTER,
     T2I_ADAPTER,
+    T2I_STYLE,
 )
 from modules.models.index import ModelIndex
 from tests.models.control import control_shapes as shapes
@@ -37,6 +38,7 @@ EXAMPLES: list[tuple[shapes.Shapes, str, str, int]] = [
     (shapes.LLLITE, CONTROL_LLLITE, "SDXL", 0),
     (shapes.IP_ADAPTER, IP_ADAPTER, "SD 1.x", 768),
     (shapes.T2I_ADAPTER, T2I_ADAPTER, "SD 1.x", 0),
+    (shapes.T2I_STYLE, T2I_STYLE, "SD 1.x", 768),
 ]
 
 
