@@ -133,6 +133,12 @@ def test_a_refiner_of_another_family_is_left_alone_with_a_note(index: ModelIndex
         ({"image": None}, "sd1", NotFound, "ControlNet unit 0 has no picture. Add one"),
         ({"module": "cany"}, "sd1", NotFound, "'cany'"),
         (
+            {"more_images": (PICTURE,)},
+            "sd1",
+            UserError,
+            "ControlNet unit 0 has 2 pictures, and 'canny [hash]' takes one. Only an IP-Adapter",
+        ),
+        (
             {"guidance_start": 0.5, "guidance_end": 0.25},
             "sd1",
             UserError,

@@ -181,6 +181,12 @@ def _check_options(planned: PlannedUnit) -> None:
         UserError: there is one.
     """
     unit, model = planned.unit, planned.model
+    if unit.more_images and (model is None or model.layout != IP_ADAPTER):
+        name = planned.module if model is None else model.title
+        raise UserError(
+            f"{planned.label} has {len(unit.more_images) + 1} pictures, and '{name}' takes one.",
+            "Only an IP-Adapter takes several; send a unit for each.",
+        )
     if model is None:
         return
     if model.layout == CONTROLNET_UNION and unit.union_control_type == "Unknown":
