@@ -17,7 +17,11 @@ from modules.api.json_check import shorten_texts
 from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
-from modules.api.sdapi.requests.img2img import choose_request_type, parse_img2img_request
+from modules.api.sdapi.requests.img2img import (
+    choose_request_type,
+    further_init_images,
+    parse_img2img_request,
+)
 from modules.api.sdapi.requests.parsing import (
     SamplerNames,
     drop_unknown_styles,
@@ -25,13 +29,14 @@ from modules.api.sdapi.requests.parsing import (
     parse_request,
 )
 from modules.api.sdapi.requests.schema import Img2ImgBody, Txt2ImgBody
-from modules.api.sdapi.scripts import parse_script, selectable_names, without_script
+from modules.api.sdapi.scripts import ScriptCall, parse_script, selectable_names, without_script
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_group import JobGroup
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.scripts.init_images import INIT_IMAGES
 
 
 def generation_router(engine: Engine) -> APIRouter:
@@ -48,9 +53,9 @@ def generation_router(engine: Engine) -> APIRouter:
     async def img2img(body: Img2ImgBody) -> dict[str, Any]:
         """Generate images from an init image; the response is sent when all are finished."""
         fields = body.root
-        request, warnings = await run_in_threadpool(parse_img2img, fields)
+        request, warnings, batch = await run_in_threadpool(parse_img2img, fields)
         echo = fields if fields.get("include_init_images") else {**fields, **_null_images(fields)}
-        return await generate(request, echo, warnings)
+        return await generate(request, echo, warnings, batch)
 
     def read_scripts(body: Mapping[str, Any], tab: str) -> Mapping[str, Any]:
         return merge_always_on(without_script(body), tab, selectable_names(engine, tab))
@@ -63,7 +68,10 @@ def generation_router(engine: Engine) -> APIRouter:
         request, warnings = parse_request(values, request_type, sampler_names(engine))
         return request, [*unused, *warnings]
 
-    def parse_img2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+    def parse_img2img(
+        body: Mapping[str, Any],
+    ) -> tuple[GenerationRequest, list[str], ScriptCall | None]:
+        names_script = bool(body.get("script_name"))
         body = read_scripts(body, "img2img")
         request_type = choose_request_type(
             body, is_depth_checkpoint=_uses_depth_checkpoint(engine, body)
@@ -73,12 +81,21 @@ def generation_router(engine: Engine) -> APIRouter:
         )
         unused += drop_unknown_styles(engine, values)
         request, warnings = parse_img2img_request(values, request_type, sampler_names(engine))
-        return request, [*unused, *warnings]
+        warnings = [*unused, *warnings]
+        others = further_init_images(values)
+        if others and names_script:
+            warnings.append(f"Of {len(others) + 1} init_images a script uses only the first.")
+            others = []
+        batch = ScriptCall(INIT_IMAGES.name, {"images": others}) if others else None
+        return request, warnings, batch
 
     async def generate(
-        request: GenerationRequest, echo: Mapping[str, Any], warnings: list[str]
+        request: GenerationRequest,
+        echo: Mapping[str, Any],
+        warnings: list[str],
+        batch: ScriptCall | None = None,
     ) -> dict[str, Any]:
-        script = parse_script(engine, echo, request.task)
+        script = parse_script(engine, echo, request.task) or batch
         if script is not None:
             group = await run_in_threadpool(engine.run_script, script.name, request, script.args)
             await wait_until_ended(group)

@@ -192,7 +192,7 @@ class ControlUnit(BaseModel):
     union_control_type: UnionControlType = param(
         "Unknown",
         "Union control type",
-        help="What the control picture shows, which a model for several types (Union) has to be told; others ignore it.",
+        help="What the control picture shows, which a model for several types (Union) needs; others ignore it.",
         infotext="Union Control Type",
         omit_default=True,
     )

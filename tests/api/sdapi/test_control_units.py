@@ -156,6 +156,9 @@ def test_scripts_that_return_all_images_append_what_the_models_have_seen_once(
     units = {"controlnet": {"args": [unit]}}
     body = {"prompt": "a|b|c", "script_name": script_name, "script_args": script_args}
     assert len(post(client, alwayson_scripts=units, **body)["images"]) == count
+    if script_name.startswith("prompts"):  # so does a batch of init images
+        init = {"init_images": [png("lime"), png("blue")], "task": "img2img"}
+        assert len(post(client, alwayson_scripts=units, **init)["images"]) == count
     unit["save_detected_map"] = False
     without = len(post(client, alwayson_scripts=units, **body)["images"])
     assert without == (count if script_name == "x/y/z plot" else count - 1)
