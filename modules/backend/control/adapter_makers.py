@@ -50,7 +50,7 @@ from modules.backend.control.adapters.t2i_adapter import (
     weigh,
 )
 from modules.backend.control.adapters.unet_places import transformers_of
-from modules.backend.control.hints import make_region, source_image
+from modules.backend.control.hints import make_region, source_image, source_images
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
 from modules.backend.loading.layers import circular_padding
 from modules.images.control.control_results import (
@@ -112,8 +112,14 @@ def _make_ip_adapter(inputs: UnitInputs) -> UnitEffect:
         lambda: ImagePrompts(load_ip_adapter(inputs.model, unet.dtype, inputs.device)),
     )
     assert planned.image_encoder is not None, "the plan finds one for each IP-Adapter"
-    image = np.asarray(source_image(planned, inputs.plan.request).convert("RGB"))
-    tokens = prompts.make_tokens(image, planned.image_encoder, unet.dtype, inputs.device)
+    seen = [
+        prompts.make_tokens(
+            np.asarray(image.convert("RGB")), planned.image_encoder, unet.dtype, inputs.device
+        )
+        for image in source_images(planned, inputs.plan.request)
+    ]
+    # As sd-webui-controlnet: several pictures are averaged, not put beside each other.
+    tokens = seen[0] if len(seen) == 1 else torch.stack(seen).mean(dim=0)
     region = make_region(planned, inputs.plan.request)
     extension = ImagePromptExtension(
         ImagePrompt(

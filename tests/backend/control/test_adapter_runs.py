@@ -131,6 +131,16 @@ def test_units_of_all_kinds_run_together_with_what_saves_computation(generate: G
     assert distance(first[0], together[0]) < 1
 
 
+def test_several_pictures_of_an_ip_adapter_are_averaged(generate: Generate) -> None:
+    other = ImageField.from_pil(Image.new("RGB", (64, 64), "red"))
+    assert IP.image is not None
+    alone = generate(IP)
+    assert np.array_equal(generate(IP.replace(more_images=(IP.image,))), alone)
+    both = generate(IP.replace(more_images=(other,)))
+    assert np.array_equal(generate(IP.replace(image=other, more_images=(IP.image,))), both)
+    assert distance(both, alone) > 0 < distance(both, generate(IP.replace(image=other)))
+
+
 def test_hires_option_regions_and_advanced_weights_count(generate: Generate) -> None:
     plain = generate()
     black = ImageField.from_pil(Image.new("L", (64, 64)), MASK)
