@@ -57,7 +57,7 @@ class Acceleration:
             yield
             return
         unet = model.components.unet
-        # Hooks and offload are out of the way: `_refusal` and `is_changed` have seen to it.
+        # There are no hooks and no offload here: `_refusal` and `is_changed` exclude them.
         unet.forward = cast("Any", _Exchanged(unet.forward, compiled, self))
         try:
             yield

@@ -37,11 +37,9 @@ from modules.backend.pipelines.sampling_run import HandOver, SamplingRun, make_r
 from modules.backend.stages.decoding import (
     PassResult,
     SampledBatch,
-    decode_images,
     decode_unfinished,
     is_unrefined,
 )
-from modules.backend.stages.pending_images import PendingImages
 from modules.backend.stages.run_steps import run_steps
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import Cancelled, NotFinite
@@ -88,20 +86,6 @@ class _PassState:
     recorder: Recorder | None
     is_refined: bool
     units: UnitEffects
-
-
-def generate_batch(
-    acquire: Acquire,
-    upscalers: Upscalers,
-    plan: Plan,
-    batch_index: int,
-    sink: Sink,
-    cancel: CancelToken,
-    preprocessors: Preprocessors | None = None,
-) -> None:
-    """Generate one batch and pass each image on as soon as it is decoded; see `sample_batch` and `decode_images`."""
-    sampled = sample_batch(acquire, upscalers, plan, batch_index, sink, cancel, preprocessors)
-    decode_images(sampled, PendingImages())
 
 
 def sample_batch(
@@ -316,7 +300,7 @@ def _sample(
         make_run_sigmas(run.plan, model.model_sigmas),
         batch.index,
     )
-    if batch.index == 0 and plan is run.plan:  # a refiner sees what its pass has seen
+    if batch.index == 0 and plan is run.plan:  # a refiner has the control pictures of its pass
         units.send_maps(sink)
     extensions = (*state.extensions, *units.extensions)
     try:

@@ -46,7 +46,8 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
         sink(Note(note))
     with _delivered(PendingImages(models.overlap)) as pending:
         sink = pending.delivering(sink)
-        for batch_index in range(len(plan.batches)):
+        indices = range(len(plan.batches)) if plan.batch_indices is None else plan.batch_indices
+        for batch_index in indices:
             sink(BatchStarted(batch_index))
             run = _Run(models, sink, cancel, pending)
             try:
@@ -61,7 +62,7 @@ def _delivered(pending: PendingImages) -> Iterator[PendingImages]:
     try:
         yield pending
     except BaseException:
-        with suppress(NotFinite, RuntimeError):  # what failed first is told
+        with suppress(NotFinite, RuntimeError):  # the first failure is reported
             pending.deliver_all()
         raise
     pending.deliver_all()

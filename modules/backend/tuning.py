@@ -1,4 +1,4 @@
-"""TUNINGS: what each kind of device is told about how to compute, and why."""
+"""TUNINGS: how each kind of device computes, and why."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ AttentionName = Literal[
     "sdp-no-mem",
     "cuDNN",
     "math",
+    "InvokeAI",
     "xformers",
     "Flash Attention",
     "Sage Attention",
@@ -65,6 +66,10 @@ ATTENTIONS: tuple[Attention, ...] = (
     ),
     Attention("math", "plain matrix products: slow and large, to compare other kernels with"),
     Attention(
+        "InvokeAI",
+        "what A1111 computes with on a processor, in its order: for pictures that it made there",
+    ),
+    Attention(
         "xformers",
         "for cards older than Turing, where PyTorch has no fast kernel",
         "xformers",
@@ -91,8 +96,7 @@ ATTENTIONS: tuple[Attention, ...] = (
 _A1111_NAMES: Mapping[str, AttentionName] = {
     "sdp-no-mem - scaled dot product without memory efficient attention": "sdp-no-mem",
     **dict.fromkeys(
-        ("None", "sdp - scaled dot product", "sub-quadratic", "V1", "InvokeAI", "Doggettx"),
-        AUTOMATIC,
+        ("None", "sdp - scaled dot product", "sub-quadratic", "V1", "Doggettx"), AUTOMATIC
     ),
 }
 

@@ -148,6 +148,7 @@ class Script:
             the fields.
         read_list: Returns the arguments by name of A1111's list of them and the name of a task; None if the list
             needs no more than their names. Raises a UserError for a list that it cannot read.
+        list_choices: Returns what an argument of A1111's list can be, by its name and that of a task; none for anything.
         cell_count: Returns the number of cells that these arguments need.
         noun: Noun for a cell in the progress text.
         waits_for_slots: Whether only as many of the cells yielded together are submitted as the device runs at once; the
@@ -164,6 +165,8 @@ class Script:
         remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
             nothing.
         shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
+        shows_control_maps: Whether A1111's API answers with what the ControlNet models of its cells have seen, too: it does
+            for a script that returns all that its runs have made, not for one that makes something of their images.
     """
 
     name: str
@@ -171,6 +174,7 @@ class Script:
     args_type: type[BaseModel] = NoArguments
     list_fields: tuple[str, ...] = ()
     read_list: Callable[[Sequence[Any], str], Mapping[str, Any]] | None = None  # JSON: anything
+    list_choices: Callable[[str, str], Sequence[str]] | None = None
     cell_count: Callable[[Any], int] = _one_cell
     noun: str = "picture"
     waits_for_slots: bool = False
@@ -182,6 +186,7 @@ class Script:
     table: Callable[[Any], ScriptTable] | None = None
     remark: Callable[[Any], str] | None = None
     shows_cells: Callable[[Any], bool] = _always
+    shows_control_maps: bool = False
 
     @property
     def argument_order(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from modules.scripts.control_batch import CONTROL_BATCH
 from modules.scripts.extras_batch import EXTRAS_BATCH
 from modules.scripts.file_batch import FILE_BATCH
 from modules.scripts.img2img_alternative import IMG2IMG_ALTERNATIVE
+from modules.scripts.init_images import INIT_IMAGES
 from modules.scripts.loopback import LOOPBACK
 from modules.scripts.outpainting_mk2 import OUTPAINTING_MK2
 from modules.scripts.poor_mans_outpainting import POOR_MANS_OUTPAINTING
@@ -24,6 +25,7 @@ SCRIPTS: Registry[Script] = Registry(
         FILE_BATCH,
         EXTRAS_BATCH,
         CONTROL_BATCH,
+        INIT_IMAGES,
         REPRODUCE,
         COMPARE_SAMPLERS,
         IMG2IMG_ALTERNATIVE,

@@ -40,7 +40,8 @@ def test_fastapi_analyses_each_route_once_and_none_with_the_first_request(engine
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_routes(app, engine)
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
-    assert len(routes) == len(app.routes)  # no router that is included, and analysed when it is asked
+    # An included router would be analysed when it is asked.
+    assert len(routes) == len(app.routes)
     assert all(check_body in [one.dependency for one in route.dependencies] for route in routes)
 
 

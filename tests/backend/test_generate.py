@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from modules.backend.device import choose_device
-from modules.backend.generate import generate_batch
 from modules.backend.model import LoadedModel
 from modules.backend.runner import Runner
 from modules.backend.upscale.upscalers import Upscalers
@@ -29,6 +28,7 @@ from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
+from tests.backend.batches import generate_batch
 from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT, write_listed_checkpoint
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from modules.backend.device import choose_device
-from modules.backend.generate import generate_batch
 from modules.backend.model import LoadedModel
 from modules.backend.upscale.upscalers import Upscalers
 from modules.params.device_options import DeviceOptions
 from modules.prompt.tokens import ClipTokenizer
+from tests.backend.batches import generate_batch
 from tests.backend.test_generate import SMALL, plan_of
 from tests.backend.tiny import RecordingListener, tiny_components, with_trained_norm
 from tests.conftest import write_listed_checkpoint

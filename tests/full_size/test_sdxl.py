@@ -10,7 +10,6 @@ from PIL import Image
 
 from modules.backend.components import Precision
 from modules.backend.device import choose_device
-from modules.backend.generate import generate_batch
 from modules.backend.model_cache import ModelCache
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.index import ModelIndex
@@ -21,6 +20,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.settings import Settings
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
+from tests.backend.batches import generate_batch
 from tests.backend.process_memory import resident_bytes
 from tests.backend.tiny import RecordingListener
 from tests.models.model_files import CONFIGS

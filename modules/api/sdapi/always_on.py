@@ -45,6 +45,9 @@ class AlwaysOnScript:
 
 
 ALWAYS_ON_SCRIPTS = (
+    # A1111's have no arguments either: they only show options.
+    AlwaysOnScript("extra options", ()),
+    AlwaysOnScript("Hypertile", ()),
     AlwaysOnScript("controlnet", ("control_units",), overrides=True, read=read_control_args),
     AlwaysOnScript(
         SOFT_INPAINTING_TITLE.lower(),
@@ -61,8 +64,6 @@ ALWAYS_ON_SCRIPTS = (
         "Extra",
     ),
 )
-# A1111's have no arguments: they only show options.
-_WITHOUT_ARGUMENTS = frozenset(("extra options", "hypertile"))
 
 
 def merge_always_on(
@@ -88,10 +89,7 @@ def merge_always_on(
             'Such as {"seed": {"args": [5]}}.',
         )
     for title, script in cast("Mapping[Any, Any]", scripts).items():
-        name = str(title).casefold()
         args: Any = _arguments(script)
-        if name in _WITHOUT_ARGUMENTS and not args:
-            continue
         row = _find(str(title), tab, selectable)
         values = _read(row, args)
         merged = {**merged, **values} if row.overrides else {**values, **merged}
@@ -103,7 +101,7 @@ def _arguments(script: Any) -> Any:  # JSON: anything
 
 
 def _find(title: str, tab: str, selectable: Sequence[str]) -> AlwaysOnScript:
-    rows = {row.name: row for row in ALWAYS_ON_SCRIPTS if tab in row.tabs}
+    rows = {row.name.casefold(): row for row in ALWAYS_ON_SCRIPTS if tab in row.tabs}
     row = rows.get(title.casefold())
     if row is not None:
         return row
@@ -121,6 +119,13 @@ def _read(row: AlwaysOnScript, args: Any) -> dict[str, Any]:
     if row.read is not None:
         return row.read(args or [])
     names = row.arguments
+    if not names:
+        if args:
+            raise UserError(
+                f"{row.name} has no arguments, and these were sent: {args!r}.",
+                "Set options in override_settings.",
+            )
+        return {}
     if isinstance(args, Mapping):
         values = dict(cast("Mapping[str, Any]", args))
         unknown = sorted(values.keys() - set(row.fields))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,11 @@ from modules.api.json_check import CheckedRouter, shorten_texts
 from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
-from modules.api.sdapi.requests.img2img import choose_request_type, parse_img2img_request
+from modules.api.sdapi.requests.img2img import (
+    choose_request_type,
+    further_init_images,
+    parse_img2img_request,
+)
 from modules.api.sdapi.requests.parsing import (
     SamplerNames,
     drop_unknown_styles,
@@ -24,13 +29,14 @@ from modules.api.sdapi.requests.parsing import (
     parse_request,
 )
 from modules.api.sdapi.requests.schema import Img2ImgBody, Txt2ImgBody
-from modules.api.sdapi.scripts import parse_script, selectable_names, without_script
+from modules.api.sdapi.scripts import ScriptCall, parse_script, selectable_names, without_script
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_group import JobGroup
 from modules.params.requests.base import GenerationRequest, require_generation
 from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.scripts.init_images import INIT_IMAGES
 
 
 def generation_router(engine: Engine) -> APIRouter:
@@ -47,9 +53,9 @@ def generation_router(engine: Engine) -> APIRouter:
     async def img2img(body: Img2ImgBody) -> dict[str, Any]:
         """Generate images from an init image; the response is sent when all are finished."""
         fields = body.root
-        request, warnings = await run_in_threadpool(parse_img2img, fields)
+        request, warnings, batch = await run_in_threadpool(parse_img2img, fields)
         echo = fields if fields.get("include_init_images") else {**fields, **_null_images(fields)}
-        return await generate(request, echo, warnings)
+        return await generate(request, echo, warnings, batch)
 
     def read_scripts(body: Mapping[str, Any], tab: str) -> Mapping[str, Any]:
         return merge_always_on(without_script(body), tab, selectable_names(engine, tab))
@@ -62,7 +68,10 @@ def generation_router(engine: Engine) -> APIRouter:
         request, warnings = parse_request(values, request_type, sampler_names(engine))
         return request, [*unused, *warnings]
 
-    def parse_img2img(body: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+    def parse_img2img(
+        body: Mapping[str, Any],
+    ) -> tuple[GenerationRequest, list[str], ScriptCall | None]:
+        names_script = bool(body.get("script_name"))
         body = read_scripts(body, "img2img")
         request_type = choose_request_type(
             body, is_depth_checkpoint=_uses_depth_checkpoint(engine, body)
@@ -72,12 +81,21 @@ def generation_router(engine: Engine) -> APIRouter:
         )
         unused += drop_unknown_styles(engine, values)
         request, warnings = parse_img2img_request(values, request_type, sampler_names(engine))
-        return request, [*unused, *warnings]
+        warnings = [*unused, *warnings]
+        others = further_init_images(values)
+        if others and names_script:
+            warnings.append(f"Of {len(others) + 1} init_images a script uses only the first.")
+            others = []
+        batch = ScriptCall(INIT_IMAGES.name, {"images": others}) if others else None
+        return request, warnings, batch
 
     async def generate(
-        request: GenerationRequest, echo: Mapping[str, Any], warnings: list[str]
+        request: GenerationRequest,
+        echo: Mapping[str, Any],
+        warnings: list[str],
+        batch: ScriptCall | None = None,
     ) -> dict[str, Any]:
-        script = parse_script(engine, echo, request.task)
+        script = parse_script(engine, echo, request.task) or batch
         if script is not None:
             group = await run_in_threadpool(engine.run_script, script.name, request, script.args)
             await wait_until_ended(group)
@@ -139,12 +157,8 @@ def make_response(
         ]
     paths = [image.path for image in images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
-    answer = _make_answer(
-        paths, make_info(job, engine.registries.tasks), echo, [*warnings, *status.notes]
-    )
-    if echo.get("send_images") is not False:  # as sd-webui-controlnet appends them
-        answer["images"] += [base64.b64encode(data).decode("ascii") for data in job.control_maps()]
-    return answer
+    info = make_info(job, engine.registries.tasks)
+    return _make_answer(paths, job.control_maps(), info, echo, [*warnings, *status.notes])
 
 
 def make_group_response(
@@ -164,15 +178,21 @@ def make_group_response(
     info = make_group_info(group, checkpoint, engine.registries.tasks)
     shows_cells = group.spec.script.shows_cells(group.spec.args)
     paths = [image.path for image in group.answered_images() if shows_cells or image.kind == "grid"]
-    return _make_answer(paths, info, echo, [*warnings, *status.notes])
+    return _make_answer(paths, group.control_maps(), info, echo, [*warnings, *status.notes])
 
 
 def _make_answer(
-    paths: Iterable[Path], info: str, echo: Mapping[str, Any], warnings: list[str]
+    paths: Iterable[Path],
+    control_maps: Iterable[bytes],
+    info: str,
+    echo: Mapping[str, Any],
+    warnings: list[str],
 ) -> dict[str, Any]:
-    returned = paths if echo.get("send_images") is not False else ()
+    """Return the answer; control maps follow the images, as sd-webui-controlnet appends them."""
+    is_sent = echo.get("send_images") is not False
+    returned = chain((path.read_bytes() for path in paths), control_maps) if is_sent else ()
     return {
-        "images": [_base64(path) for path in returned],
+        "images": [base64.b64encode(data).decode("ascii") for data in returned],
         "parameters": shorten_texts(echo),
         "info": info,
         "warnings": warnings,
@@ -182,7 +202,3 @@ def _make_answer(
 def _null_images(body: Mapping[str, Any]) -> dict[str, None]:
     """Return null for each image field, so that the echo does not repeat the images sent."""
     return dict.fromkeys({"init_images", "mask"} | ({"depth_map", "latent_mask"} & body.keys()))
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,8 +1,7 @@
-"""Lists of samplers, schedules, checkpoints, VAEs, styles and upscalers; empty lists of what is not supported yet."""
+"""Lists of samplers, schedules, checkpoints, VAEs, face restorers, styles and upscalers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,14 +11,10 @@ from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.scripts import describe_scripts, list_scripts
 from modules.core.text import escape
 from modules.engine.engine import Engine
+from modules.models.face_restorers import FACE_RESTORERS
 from modules.models.kinds import VAE
 from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 from modules.sampling.samplers import Sampler
-
-# What A1111 lists and this version does not support; clients expect a list all the same.
-_EMPTY_LISTS: Mapping[str, Any] = {
-    "/face-restorers": [],
-}
 
 
 def listings_router(engine: Engine) -> APIRouter:
@@ -91,8 +86,11 @@ def listings_router(engine: Engine) -> APIRouter:
             {"model_name": vae.name, "filename": vae.shown_path} for vae in engine.models.files(VAE)
         ]
 
-    for path, empty in _EMPTY_LISTS.items():
-        router.add_api_route(path, _make_handler(empty), methods=["GET"], name=path[1:])
+    @router.get("/face-restorers")
+    def face_restorers() -> list[dict[str, Any]]:
+        """List the face restorers, by name and whether their files are there or not, as A1111 does."""
+        names = sorted(restorer.name for restorer in FACE_RESTORERS)
+        return [{"name": name, "cmd_dir": None} for name in names]
 
     @router.get("/prompt-styles")
     def prompt_styles() -> list[dict[str, str]]:
@@ -127,14 +125,6 @@ def _sampler_options(sampler: Sampler) -> dict[str, str]:
         "settings": ", ".join(sampler.options),
     }
     return {name: value for name, value in options.items() if value}
-
-
-def _make_handler(empty: Any) -> Callable[[], Any]:
-    def handler() -> Any:  # a list or an object
-        """List nothing: this version has none."""
-        return empty
-
-    return handler
 
 
 def _describe_upscaler(upscaler: Upscaler) -> dict[str, Any]:

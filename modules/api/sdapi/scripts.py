@@ -73,6 +73,9 @@ def describe_scripts(engine: Engine) -> list[dict[str, Any]]:
     for tab in BOTH_TABS:
         for script in _selectable(engine, tab):
             args = [_describe(engine, script.args_type, name) for name in script.argument_order]
+            if script.list_choices is not None:
+                for name, arg in zip(script.argument_order, args, strict=True):
+                    arg["choices"] = [*script.list_choices(name, tab)] or arg["choices"]
             described.append(_entry(script.name, tab, args))
         for row in ALWAYS_ON_SCRIPTS:
             if tab in row.tabs:

@@ -169,7 +169,7 @@ class ControlNetStep(StepExtension):
 
 
 def select_rows(call: UNetCall, rows: Tensor) -> UNetCall:
-    """Return a call with some of its rows alone; its prompts are no longer told apart."""
+    """Return a call with some of its rows alone; its prompts are no longer distinguished."""
     added = call.kwargs.get("added_cond_kwargs")
     kwargs = dict(call.kwargs)
     if added is not None:

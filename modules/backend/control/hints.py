@@ -106,6 +106,6 @@ def _crop(planned: PlannedUnit, request: GenerationRequest, image: Image.Image) 
     """Return a picture cropped as the init image is, where "Only masked" crops that."""
     if not isinstance(request, Img2ImgRequest) or not planned.unit.inpaint_crop_input_image:
         return image
-    if planned.is_reference:  # it is seen as a whole, as in sd-webui-controlnet
+    if planned.is_reference:  # the whole picture counts, as in sd-webui-controlnet
         return image
     return crop_as_masked(request, image)

@@ -66,7 +66,7 @@ class UnitInputs:
 
     @property
     def control_map(self) -> Image.Image | None:
-        """Return what the control model has seen, for the results; None if it saw none, or nobody is to have it."""
+        """Return the preprocessed control picture for the results; None if there is none, or it is not to be shown."""
         made: Hint | None = vars(self).get("hint")
         is_wanted = self.planned.unit.save_detected_map
         is_wanted &= not self.plan.settings.control_net_no_detectmap
@@ -99,7 +99,7 @@ class UnitEffects:
 
     Args:
         effects: One for each unit that counts.
-        control_maps: What the models of units have seen, with the numbers of the units.
+        control_maps: The preprocessed control pictures, with the numbers of their units.
     """
 
     effects: tuple[UnitEffect, ...] = ()

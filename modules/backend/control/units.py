@@ -115,7 +115,7 @@ def prepare_units(
     revisions = [inputs for inputs in units if inputs.planned.is_revision]
     if revisions:
         effects.append(make_revisions(revisions))
-    # Last, as in sd-webui-controlnet: a reference is seen without what other units add to a call.
+    # Last, as in sd-webui-controlnet: a reference is read without what other units add to a call.
     references = [inputs for inputs in units if inputs.planned.is_reference]
     if references:
         effects.append(make_references(references))

@@ -1,4 +1,4 @@
-"""Computes a UNet's attention in another way than PyTorch chooses, by diffusers' dispatcher or PyTorch's own switch.
+"""Computes a UNet's attention in another way than PyTorch chooses: by its own switch, diffusers' dispatcher or a formula.
 
 The processor that stock UNets have calls PyTorch's function itself, so that `set_attention_backend` of diffusers, which also
 changes every other model of the process, has no effect on them.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -39,12 +40,51 @@ _KERNELS: Mapping[str, list[SDPBackend]] = MappingProxyType(
         "math": [SDPBackend.MATH],
     }
 )
-# Of diffusers' dispatcher, by the same names.
-_DISPATCHED: Mapping[str, AttentionBackendName] = MappingProxyType(
+# As many bytes of weights lie in a processor's caches.
+_LARGEST_SLICE = 32 * 2**20
+# From queries, keys and values, [rows, tokens, heads, width] each, to what the queries attend to, likewise.
+Formula = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def dispatch(backend: AttentionBackendName) -> Formula:
+    """Return what a backend of diffusers' dispatcher computes."""
+    return partial(dispatch_attention_fn, backend=backend)
+
+
+def attend_in_slices(
+    query: Tensor, key: Tensor, value: Tensor, largest: int = _LARGEST_SLICE
+) -> Tensor:
+    """Return softmax(query (key / sqrt(width))^T) value by plain matrix products, as InvokeAI wrote it.
+
+    It rounds as A1111 does on a processor: keys, not products, are divided.
+
+    Args:
+        query: [rows, tokens, heads, width].
+        key: [rows, context tokens, heads, width].
+        value: Likewise.
+        largest: How many bytes of weights are computed at once; at least one head's.
+    """
+    rows, tokens, heads, width = query.shape
+    queries, keys, values = (
+        one.transpose(1, 2).reshape(rows * heads, -1, width)
+        for one in (query, key * width**-0.5, value)
+    )
+    result = torch.empty_like(queries)
+    at_once = max(1, largest // (tokens * keys.shape[1] * query.itemsize))
+    for start in range(0, rows * heads, at_once):
+        part = slice(start, start + at_once)
+        weights = torch.bmm(queries[part], keys[part].transpose(1, 2)).softmax(dim=-1)
+        torch.bmm(weights, values[part], out=result[part])
+    return result.view(rows, heads, tokens, width).transpose(1, 2)
+
+
+# Of a processor of our own, by the same names.
+_FORMULAS: Mapping[str, Formula] = MappingProxyType(
     {
-        "xformers": AttentionBackendName.XFORMERS,
-        "Flash Attention": AttentionBackendName.FLASH,
-        "Sage Attention": AttentionBackendName.SAGE,
+        "InvokeAI": attend_in_slices,
+        "xformers": dispatch(AttentionBackendName.XFORMERS),
+        "Flash Attention": dispatch(AttentionBackendName.FLASH),
+        "Sage Attention": dispatch(AttentionBackendName.SAGE),
     }
 )
 
@@ -54,12 +94,12 @@ class DispatchedAttention:
     """Stands in for the stock processor of an attention layer.
 
     Args:
-        backend: Computes it.
+        formula: Computes it.
         widest_head: Layers with wider heads keep the stock processor; None for no limit.
         stock: The processor of such layers.
     """
 
-    backend: AttentionBackendName
+    formula: Formula
     widest_head: int | None = None
     stock: Callable[..., Tensor] = field(default_factory=AttnProcessor2_0)
 
@@ -94,7 +134,7 @@ class DispatchedAttention:
             projected.unflatten(-1, (heads, width))  # [rows, tokens, heads, width]
             for projected in (attention.to_q(hidden_states), to_k(context), to_v(context))
         )
-        attended = dispatch_attention_fn(query, key, value, backend=self.backend)
+        attended = self.formula(query, key, value)
         result: Tensor = attended.flatten(2).to(query.dtype)
         for layer in attention.to_out or ():
             result = layer(result)
@@ -126,13 +166,12 @@ def use_attention(
     if name == AUTOMATIC or find_obstacle(unet, name, attentions):
         yield
         return
-    kernels, backend = _KERNELS.get(name), _DISPATCHED.get(name)
+    kernels = _KERNELS.get(name)
     if kernels is not None:
         with sdpa_kernel(kernels, set_priority=name == "cuDNN"):
             yield
         return
-    assert backend is not None, "a row is PyTorch's or the dispatcher's"
-    processor = DispatchedAttention(backend, find_attention(name, attentions).widest_head)
+    processor = DispatchedAttention(_FORMULAS[name], find_attention(name, attentions).widest_head)
     layers = [one for one in unet.modules() if isinstance(one, Attention)]
     changed = [(one, one.processor) for one in layers if type(one.processor) is AttnProcessor2_0]
     try:

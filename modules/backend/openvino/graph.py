@@ -104,10 +104,10 @@ def is_installed() -> bool:
 
 
 def added_inputs(unet: UNet2DConditionModel) -> tuple[str, ...]:
-    """Return the names of what a UNet is told besides the text, in the order of the graph's inputs.
+    """Return the names of a UNet's inputs besides the text, in the order of the graph's inputs.
 
     Raises:
-        NotConvertible: it is told something that no graph here has.
+        NotConvertible: it gets an input that no graph here has.
     """
     config = unet.config
     kind = config["addition_embed_type"]

@@ -108,7 +108,7 @@ class OpenVinoUNet:
 
         Args:
             wanted: What for; the weights are those that the UNet has now.
-            report: Is told what is done.
+            report: Receives a text about each step of the work.
 
         Raises:
             NotConvertible: OpenVINO cannot compute this UNet on the device.

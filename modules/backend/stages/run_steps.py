@@ -36,7 +36,7 @@ def run_steps(
     """Run the denoising loop with one model, to its end or until that model hands it over.
 
     Args:
-        batch: The batch; its sink is told why an option does nothing.
+        batch: The batch; its sink receives a note where an option has no effect.
         model: The loaded model.
         plan: Of that model.
         run: Begun.

@@ -215,7 +215,7 @@ class NetworkCards:
         return found
 
     def find_listed(self, wanted: str) -> NetworkCard:
-        """Return a card by its id as it was listed last, without looking at the disk: pictures are asked for by dozens.
+        """Return a card by its id as it was listed last, without a look at the disk: pictures are requested by dozens.
 
         Raises:
             NotFound: as `find`.

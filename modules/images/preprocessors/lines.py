@@ -76,7 +76,7 @@ def draw_straight_lines(
 ) -> Pixels:
     """Return straight lines, white on black, by OpenCV's line segment detector (von Gioi et al., 2012).
 
-    It stands for the network M-LSD, and takes its sliders.
+    It replaces the network M-LSD, and takes its sliders.
 
     Args:
         image: uint8 [height, width, 3].

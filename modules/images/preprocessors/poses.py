@@ -71,7 +71,7 @@ _MAX_PEOPLE = 100
 _FARTHEST = 32767.0  # from the corner of the canvas that OpenCV draws
 
 Point = tuple[float, float]  # x and y in pixels
-Points = tuple[Point | None, ...]  # None: not seen
+Points = tuple[Point | None, ...]  # None: not detected
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""CONTROL_LAYOUTS: how files of control models are laid out, each told from names and shapes alone."""
+"""CONTROL_LAYOUTS: the layouts of files of control models, each recognised by names and shapes alone."""
 
 from __future__ import annotations
 

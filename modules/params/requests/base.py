@@ -45,6 +45,7 @@ MAX_SEED = 2**64 - 1
 SIZE_STEP = 8  # pixels; images have whole cells of latents, which are this large in most families
 
 DEFAULT_SIDE = 512
+MAX_BATCH_SIZE = 64
 
 
 def _has_refiner(request: GenerationRequest) -> bool:
@@ -166,7 +167,7 @@ class GenerationRequest(JobRequest):
         "Batch size",
         help="How many pictures are generated at once; more need more memory, and less time for each on a graphics card.",
         ge=1,
-        le=64,
+        le=MAX_BATCH_SIZE,
         slider=(1, 8, 1),
         section="batch",
     )

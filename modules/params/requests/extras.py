@@ -103,7 +103,7 @@ class ExtrasRequest(JobRequest):
     extras_upscaler_2_visibility: float = param(
         0.0,
         "Upscaler 2 visibility",
-        help="How much of the second upscaler's result is seen: 0 shows none of it, 1 nothing else.",
+        help="Share of the second upscaler's result: 0 shows none of it, 1 nothing else.",
         ge=0,
         le=1,
         slider=(0, 1, 0.001),
@@ -112,7 +112,7 @@ class ExtrasRequest(JobRequest):
     gfpgan_visibility: float = param(
         0.0,
         "GFPGAN visibility",
-        help="How much of the faces that GFPGAN draws anew is seen: 0 leaves them as they are.",
+        help="Share of the faces that GFPGAN restores: 0 leaves them as they are.",
         ge=0,
         le=1,
         slider=(0, 1, 0.001),
@@ -121,7 +121,7 @@ class ExtrasRequest(JobRequest):
     codeformer_visibility: float = param(
         0.0,
         "CodeFormer visibility",
-        help="How much of the faces that CodeFormer draws anew is seen: 0 leaves them as they are.",
+        help="Share of the faces that CodeFormer restores: 0 leaves them as they are.",
         ge=0,
         le=1,
         slider=(0, 1, 0.001),

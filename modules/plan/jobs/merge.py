@@ -57,7 +57,7 @@ class MergePlan(JobPlan):
     """A merge.
 
     Args:
-        request: What was asked for.
+        request: The request.
         recipe: How the result is made.
         files: A, and B and C as far as the recipe needs them.
         families: Of these files.

@@ -90,6 +90,7 @@ NAMED_AXES = (
     _row("FP8 mode", "fp8_storage", cost=0.9, has_choices=True),
     _row("Size"),
 )
+NOTHING = "Nothing"
 _AXES = ("x", "y", "z")
 _SWITCHES = (
     "draw_legend",
@@ -140,12 +141,24 @@ def read_list(args: Sequence[Any], task: str) -> Mapping[str, Any]:  # JSON: any
     return values
 
 
+def list_types(argument: str, task: str) -> list[str]:
+    """Return the names of the types in the order of A1111's list, for the arguments that are types.
+
+    Args:
+        argument: Its name.
+        task: "txt2img", or any other for the list of img2img.
+    """
+    if not argument.endswith("_type"):
+        return []
+    tab = "txt2img" if task == "txt2img" else "img2img"
+    return [NOTHING, *(row.name for row in NAMED_AXES if row.tasks in ("", tab))]
+
+
 def _read_name(letter: str, kind: Any, task: str) -> str:
     """Return the name of a type."""
     if isinstance(kind, str) and not kind.strip().isdecimal():
         return kind
-    tab = "txt2img" if task == "txt2img" else "img2img"
-    names = ["Nothing", *(row.name for row in NAMED_AXES if row.tasks in ("", tab))]
+    names = list_types("x_type", task)
     try:
         number = int(kind or 0)
         if number < 0:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel
 
 from modules.params.param import param
+from modules.scripts.xyz_plot.a1111_axes import NOTHING
 from modules.scripts.xyz_plot.values import AxisValue
 
-NOTHING = "Nothing"
 LETTERS = ("x", "y", "z")
 _TYPE_HELP = "What changes from one {}; Nothing leaves this axis out."
 _VALUES_HELP = (

@@ -18,8 +18,7 @@ from modules.params.image import is_image_field
 from modules.params.param import Param, params_of, unit_model
 from modules.params.requests.base import GenerationRequest, overridable_settings
 from modules.params.requests.noise_from_image import SECTION as NOISE_FROM_IMAGE
-from modules.scripts.xyz_plot.a1111_axes import NAMED_AXES, NamedAxis
-from modules.scripts.xyz_plot.arguments import NOTHING
+from modules.scripts.xyz_plot.a1111_axes import NAMED_AXES, NOTHING, NamedAxis
 from modules.scripts.xyz_plot.prompt_axes import order_words, replace_words, weigh_network
 from modules.scripts.xyz_plot.values import (
     AxisValue,

@@ -13,7 +13,8 @@ from modules.images.save import read_image
 from modules.infotext import parse_infotext, quote
 from modules.params.settings.saving import GridSettings
 from modules.scripts.protocol import CellResult, ScriptImage
-from modules.scripts.xyz_plot.arguments import LETTERS, NOTHING, XyzPlotArgs
+from modules.scripts.xyz_plot.a1111_axes import NOTHING
+from modules.scripts.xyz_plot.arguments import LETTERS, XyzPlotArgs
 from modules.scripts.xyz_plot.values import AxisValue
 
 SEED_AXES = ("Seed", "Var. seed")

@@ -20,8 +20,8 @@ from modules.scripts.protocol import (
     ScriptTable,
     first_error,
 )
-from modules.scripts.xyz_plot.a1111_axes import LIST_FIELDS, read_list
-from modules.scripts.xyz_plot.arguments import LETTERS, NOTHING, AxisValues, XyzPlotArgs
+from modules.scripts.xyz_plot.a1111_axes import LIST_FIELDS, NOTHING, list_types, read_list
+from modules.scripts.xyz_plot.arguments import LETTERS, AxisValues, XyzPlotArgs
 from modules.scripts.xyz_plot.axes import Axis, find_axis
 from modules.scripts.xyz_plot.grids import Place, make_grids
 
@@ -177,6 +177,7 @@ XYZ_PLOT = Script(
     XyzPlotArgs,
     list_fields=LIST_FIELDS,
     read_list=read_list,
+    list_choices=list_types,
     cell_count=_count_cells,
     waits_for_slots=True,
     tasks=frozenset(TASKS.names()),

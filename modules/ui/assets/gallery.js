@@ -112,7 +112,10 @@ export async function mount(element) {
 
   function searchSoon() {
     clearTimeout(typing);
-    typing = setTimeout(search, TYPING_MS);
+    typing = setTimeout(() => {
+      const isShown = JSON.stringify(filters()) === JSON.stringify(list.filters);
+      if (!isShown) search();  // another reading of the folders was quicker, and the user may have scrolled since
+    }, TYPING_MS);
   }
 
   function flip(button) {

@@ -60,6 +60,7 @@ export function makeList(options) {
   return {
     load, need, remove,
     get items() { return items; },
+    get filters() { return filters; },
     get total() { return total; },
     get revision() { return revision; },
   };

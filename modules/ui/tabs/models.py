@@ -29,7 +29,7 @@ _HTML = """
     </form>
     <form class="models-token">
       <label>Token of <select name="host"></select></label>
-      <label><span class="models-token-words"></span> <input name="token" type="password" autocomplete="off"></label>
+      <label><span class="models-token-words">a new one, or empty to remove it</span> <input name="token" type="password" autocomplete="off"></label>
       <button type="submit">Keep</button>
     </form>
   </details>

@@ -127,12 +127,20 @@ def test_a_depth_map_replaces_the_estimator(client: TestClient):
     assert len(post(client, depth_map=DEPTH_MAP, **pruned)["images"]) == 1
 
 
-def test_fields_without_effect_and_further_images_are_warned_about(client: TestClient):
-    warnings = post(client, resize_mode=0, mask=None, init_images=[IMAGE, IMAGE])["warnings"]
-    assert warnings == [
-        "The field 'resize_mode' has no effect in this version.",
-        "Of 2 init_images only the first is used.",
-    ]
+def test_fields_without_effect_are_warned_about(client: TestClient):
+    warnings = post(client, resize_mode=0, mask=None)["warnings"]
+    assert warnings == ["The field 'resize_mode' has no effect in this version."]
+
+
+def test_several_init_images_are_a_batch_with_seeds_that_count_up(client: TestClient):
+    other = ImageField.from_pil(Image.new("RGB", (64, 64), "red")).to_base64()
+    answer = post(client, init_images=[IMAGE, other, ""], seed=7, n_iter=2, batch_size=5)
+    assert len(answer["images"]) == 4 and answer["warnings"] == []
+    assert json.loads(answer["info"])["all_seeds"] == [7, 8, 9, 10]
+    status, detail = post_refused(client, init_images=[IMAGE, "xx"])
+    assert status == 422 and detail.startswith("Picture 2 of init_images: The picture")
+    status, detail = post_refused(client, init_images=[IMAGE] * 65)
+    assert status == 422 and detail.startswith("init_images has 65 images; at most 64")
 
 
 def test_txt2img_ignores_init_images_with_a_warning(client: TestClient):

@@ -174,3 +174,8 @@ def test_latent_upscale_modes_are_a1111s(client: TestClient):
     rows = client.get("/sdapi/v1/latent-upscale-modes").json()
     assert [row["name"] for row in rows][:2] == ["Latent", "Latent (antialiased)"]
     assert len(rows) == 6
+
+
+def test_face_restorers_are_listed_without_their_files_as_in_a1111(client: TestClient):
+    rows = client.get("/sdapi/v1/face-restorers").json()
+    assert rows == [{"name": name, "cmd_dir": None} for name in ("CodeFormer", "GFPGAN")]

@@ -101,7 +101,7 @@ def test_a_script_without_an_image_fails_with_the_reasons(client: TestClient, ex
 
 def test_scripts_are_listed_as_in_a1111(client: TestClient):
     lists = client.get("/sdapi/v1/scripts").json()
-    always_on = ["controlnet", "refiner", "sampler", "seed"]
+    always_on = ["extra options", "Hypertile", "controlnet", "refiner", "sampler", "seed"]
     assert lists["txt2img"] == [
         "prompt matrix",
         "prompts from file or textbox",
@@ -112,7 +112,7 @@ def test_scripts_are_listed_as_in_a1111(client: TestClient):
     assert {"loopback", "outpainting mk2", "poor man's outpainting", "sd upscale"} < set(
         lists["img2img"]
     )
-    assert lists["img2img"][-5:] == ["controlnet", "soft inpainting", *always_on[1:]]
+    assert lists["img2img"][-7:] == [*always_on[:3], "soft inpainting", *always_on[3:]]
 
 
 def test_arguments_are_described_in_a1111s_shape(client: TestClient):
@@ -140,6 +140,9 @@ def test_arguments_are_described_in_a1111s_shape(client: TestClient):
     assert [arg["label"] for arg in upscale] == ["", "Tile overlap", "Upscaler", "Scale Factor"]
     assert upscale[2]["choices"][:3] == ["None", "Lanczos", "Nearest"]
     assert by_name["outpainting mk2", True]["args"][3]["choices"] == ["left", "right", "up", "down"]
+    by_number = by_name["x/y/z plot", False]["args"][3]["choices"]
+    assert by_number[:3] == ["Nothing", "Seed", "Var. seed"] and by_number[9] == "Sampler"
+    assert by_name["x/y/z plot", True]["args"][0]["choices"][6] == "Image CFG Scale"
     seed = by_name["seed", False]
     assert seed["is_alwayson"] and [arg["label"] for arg in seed["args"]][:3] == [
         "Seed",
@@ -172,6 +175,11 @@ def test_arguments_of_always_on_scripts_are_fields_that_the_body_does_not_state(
         (
             {"X/Y/Z plot": {"args": []}},
             "'X/Y/Z plot' is no always-on script. Choose it with script_name and script_args.",
+        ),
+        ({"Hypertile": {"args": []}, "extra options": {}}, None),
+        (
+            {"hypertile": {"args": [True]}},
+            "Hypertile has no arguments, and these were sent: [True]",
         ),
         ({"seed": {"args": [1] * 7}}, "a list of at most 6 is needed"),
         ({"seed": {"args": {"sed": 1}}}, "'seed' has no argument 'sed'. It has seed, subseed"),

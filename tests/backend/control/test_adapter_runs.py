@@ -13,7 +13,6 @@ import torch
 from PIL import Image, ImageDraw
 
 from modules.backend.device import choose_device
-from modules.backend.generate import generate_batch
 from modules.backend.model import LoadedModel
 from modules.backend.upscale.upscalers import Upscalers
 from modules.core.errors import BadFile, NotFound
@@ -27,6 +26,7 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
+from tests.backend.batches import generate_batch
 from tests.backend.checkpoints import write_checkpoint
 from tests.backend.control.adapter_files import (
     ip_adapter_weights,

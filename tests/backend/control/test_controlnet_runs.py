@@ -15,7 +15,6 @@ from modules.backend.control.controlnet import ControlNetStep, ControlNetwork
 from modules.backend.control.unit_schedule import UnitSchedule
 from modules.backend.denoise.step_extensions import UNetCall
 from modules.backend.device import choose_device
-from modules.backend.generate import generate_batch
 from modules.backend.memory.offload import is_offloaded, networks_of, offload_in_turn
 from modules.backend.model import LoadedModel
 from modules.backend.upscale.upscalers import Upscalers
@@ -29,6 +28,7 @@ from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.planner import make_plan
 from modules.prompt.tokens import ClipTokenizer
+from tests.backend.batches import generate_batch
 from tests.backend.checkpoints import write_checkpoint
 from tests.backend.control import control_files as files
 from tests.backend.tiny import RecordingListener, random_cond, tiny_components

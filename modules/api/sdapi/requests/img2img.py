@@ -9,7 +9,9 @@ from modules.api.sdapi.requests.parsing import NO_NAMES, SamplerNames, parse_req
 from modules.api.sdapi.requests.schema import INPAINT_DEFAULTS
 from modules.core.errors import NotFound, UserError
 from modules.images.resize import nearest_valid_size
-from modules.params.image import is_no_image
+from modules.params.image import is_no_image, make_reader
+from modules.params.image_kinds import IMAGE
+from modules.params.requests.base import MAX_BATCH_SIZE
 from modules.params.requests.depth import DepthRequest
 from modules.params.requests.img2img import (
     Img2ImgRequest,
@@ -39,7 +41,9 @@ def choose_request_type(
 def parse_img2img_request(
     body: Mapping[str, Any], request_type: type[InitImageRequest], names: SamplerNames = NO_NAMES
 ) -> tuple[InitImageRequest, list[str]]:
-    """Return the request in a body for img2img and its warnings; the first of init_images is the init image.
+    """Return the request in a body for img2img and its warnings.
+
+    The first of init_images is the init image; `further_init_images` returns the others.
 
     Raises:
         UserError: a value is not valid.
@@ -55,8 +59,7 @@ def parse_img2img_request(
     init_images = values.pop("init_images", [])
     if not isinstance(init_images, list):
         raise UserError("init_images is not a list.", "Put the image into a list.")
-    # JSON: anything; the request validates it
-    images = [image for image in cast("list[Any]", init_images) if not is_no_image(image)]
+    images = _without_empty(init_images)
     if not images:
         raise NotFound(
             "Init image not found: init_images is empty.", "Put a base64-encoded image into it."
@@ -66,11 +69,39 @@ def parse_img2img_request(
         values = {**INPAINT_DEFAULTS, **values}
         _merge_blur(values)
     request, notes = parse_request({**values, "init_image": images[0]}, request_type, names)
-    if len(images) > 1:
-        notes.append(f"Of {len(images)} init_images only the first is used.")
     if isinstance(request, Img2ImgRequest):
         request = _expand_to_outpaint(request, values)
     return request, notes
+
+
+def further_init_images(body: Mapping[str, Any]) -> list[str]:
+    """Return the init images after the first one, checked.
+
+    Raises:
+        UserError: one is not an image in base64, or there are more than a batch has room for.
+    """
+    init_images = body.get("init_images")
+    images = _without_empty(init_images) if isinstance(init_images, list) else []
+    if len(images) > MAX_BATCH_SIZE:
+        raise UserError(
+            f"init_images has {len(images)} images; at most {MAX_BATCH_SIZE} fit into a batch.",
+            "Send them in several requests.",
+        )
+    for number, image in enumerate(images[1:], 2):
+        _check_image(image, f"Picture {number} of init_images")
+    return images[1:]
+
+
+def _check_image(image: Any, subject: str) -> None:
+    try:
+        make_reader(IMAGE)(image)
+    except ValueError as error:
+        raise UserError(f"{subject}: {error}") from error
+
+
+def _without_empty(init_images: Any) -> list[Any]:
+    # JSON: anything; the request validates it
+    return [image for image in cast("list[Any]", init_images) if not is_no_image(image)]
 
 
 def _merge_blur(values: dict[str, Any]) -> None:

@@ -15,6 +15,10 @@ export class PromptBoxes {
       clearTimeout(timer);
       timer = setTimeout(onChange, QUIET_MS);
     };
+    this.tell = () => {
+      clearTimeout(timer);
+      onChange();
+    };
     root.addEventListener("focusin", ({target}) => { if (this.boxes().includes(target)) this.last = target; });
     root.addEventListener("input", ({target}) => { if (this.boxes().includes(target)) later(); });
     root.addEventListener("form-changed", later, true);  // values that a script sets fire no "input"
@@ -39,7 +43,8 @@ export class PromptBoxes {
     });
   }
 
-  // Changes a prompt so that undo brings the text back, and leaves the focus and the page where they are.
+  // Changes a prompt so that undo brings the text back, and leaves the focus and the page where they are. What it holds is
+  // read at once: the places of what is found in it are others now.
   edit(box, {from, to, insert}) {
     const {activeElement} = document, top = window.scrollY;
     box.focus({preventScroll: true});
@@ -51,6 +56,7 @@ export class PromptBoxes {
     }
     if (activeElement !== box) activeElement?.focus({preventScroll: true});
     window.scrollTo({top, behavior: "instant"});
+    this.tell();
   }
 
   // Writes words at the cursor, after the tag there if it is within one.
