@@ -91,6 +91,8 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(peers.models), help="models of peers")
     parser.add_argument("--sizes", default=",".join(map(str, peers.sides)), help="sides for peers")
     parser.add_argument("--row-minutes", type=float, default=peers.row_minutes, help="for peers")
+    parser.add_argument("--minutes", type=float, default=peers.minutes, help="of all peers")
+    parser.add_argument("--steps", type=int, default=peers.steps, help="of a picture of peers")
     parser.add_argument("--compare", type=Path, help="an earlier output to compare with")
     args = parser.parse_args()
     set_env_defaults(os.environ)
@@ -133,13 +135,15 @@ def _run(args: argparse.Namespace) -> None:
 def _choose_peers(args: argparse.Namespace) -> peers_benchmark.Choice:
     """Return what of the table of peers the command line asks for."""
     rows, models = args.only.split(","), args.models.split(",")
-    unknown = [name for name in rows if name not in peers_benchmark.ROWS]
+    unknown = [name for name in rows if name not in peers_benchmark.LABELS]
     unknown += [name for name in models if name not in peers_benchmark.MODELS]
     if unknown:
-        known = ", ".join([*peers_benchmark.ROWS, *peers_benchmark.MODELS])
+        known = ", ".join([*peers_benchmark.LABELS, *peers_benchmark.MODELS])
         raise SystemExit(f"'{unknown[0]}' is none of {known}.")
     sides = [int(side) for side in args.sizes.split(",")]
-    return peers_benchmark.Choice(rows, models, sides, args.row_minutes)
+    return peers_benchmark.Choice(
+        rows, models, sides, args.row_minutes, args.minutes, max(2, args.steps)
+    )
 
 
 def compare(
