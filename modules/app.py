@@ -36,6 +36,7 @@ from modules.core.paths import Paths
 from modules.core.private import close_to_others
 from modules.engine.downloads.web_proxy import WebProxy, proxy_of
 from modules.engine.engine import Engine
+from modules.engine.executors import Executor
 from modules.engine.executors.local import LocalExecutor
 from modules.engine.extensions.choice import ExtensionChoice, LoadingMark
 from modules.engine.extensions.sources import find_extensions
@@ -167,13 +168,25 @@ def make_engine(flags: Flags, paths: Paths, proxy: WebProxy | None = None) -> En
         setting_overrides["sd_model_checkpoint"] = checkpoint
     engine = Engine(
         paths,
-        LocalExecutor(device, tokenizer, paths.cache),
+        make_executor(flags, paths, device, tokenizer),
         tokenizer,
         make_registries(flags, paths),
         setting_overrides,
     )
     engine.downloads.configure(is_allowed=not flags.no_downloads, proxy=proxy)
     return engine
+
+
+def make_executor(
+    flags: Flags, paths: Paths, device: DeviceOptions, tokenizer: ClipTokenizer
+) -> Executor:
+    """Return what runs the jobs: one device of this process, or the workers that the flags ask for."""
+    if not flags.uses_ray:
+        return LocalExecutor(device, tokenizer, paths.cache)
+    from modules.engine.executors.cluster.ray_executor import RayExecutor, RayOptions
+
+    options = RayOptions(flags.devices, flags.ray or "", flags.ray_cpus_per_worker or 0)
+    return RayExecutor(options, device, paths.root, paths.cache)
 
 
 def make_app(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import signal
 import socket
@@ -13,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw
 
 from tests.conftest import ROOT
 
@@ -25,6 +27,14 @@ JOB = {
     "steps": 60,
     "sampler_name": "Euler",
 }
+
+
+def outline() -> str:
+    """Return a drawn circle in base64."""
+    image, buffer = Image.new("RGB", (64, 64)), io.BytesIO()
+    ImageDraw.Draw(image).ellipse((8, 8, 40, 40), outline="white", width=2)
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 class Server:
@@ -63,6 +73,12 @@ class Server:
                     return event
         raise AssertionError("The events ended.")
 
+    def image_of(self, job_id: str) -> Image.Image:
+        """Return the first image of a job."""
+        address = self.call(f"/jobs/{job_id}")["images"][0]["url"].removeprefix("/api/v1")
+        with urllib.request.urlopen(self.url + address, timeout=60) as response:
+            return Image.open(io.BytesIO(response.read())).convert("RGB")
+
     def stop(self, by: signal.Signals) -> None:
         if self.process.poll() is None:
             self.process.send_signal(by)
@@ -87,11 +103,17 @@ def test_a_killed_server_loses_no_finished_image_and_the_queue_continues(
     start: Callable[[], Server], tmp_path: Path
 ):
     server = start()
-    killed = server.call("/jobs", {**JOB, "n_iter": 50})["id"]
-    waiting = server.call("/jobs", {**JOB, "steps": 2, "seed": 7})["id"]
+    unit = {"enabled": True, "model": "demo-outline", "image": outline()}
+    controlled = {**JOB, "steps": 2, "seed": 7, "control_units": [unit]}
+    finished = server.call("/jobs", controlled)["id"]
+    server.follow_until(finished, lambda event: event["state"] == "done")
+    before = server.image_of(finished)
+    killed = server.call("/jobs", {**JOB, "n_iter": 50, "control_units": [unit]})["id"]
+    waiting = server.call("/jobs", controlled)["id"]
     server.follow_until(killed, lambda event: event["images"] >= 2)
     server.stop(signal.SIGKILL)
-    saved = {path: path.read_bytes() for path in tmp_path.glob("outputs/txt2img-images/*/*.png")}
+    files = {path: path.read_bytes() for path in tmp_path.glob("outputs/txt2img-images/*/*.png")}
+    saved = {path: data for path, data in files.items() if b"Steps: 60" in data}
     assert 2 <= len(saved) < 50
 
     server = start()
@@ -113,5 +135,6 @@ def test_a_killed_server_loses_no_finished_image_and_the_queue_continues(
         with Image.open(path) as image:
             assert image.info["parameters"].startswith("a red circle\nSteps: 60")
     assert server.call(f"/jobs/{waiting}")["images"][0]["seed"] == 7
+    assert ImageChops.difference(server.image_of(waiting), before).getbbox() is None
     retried = server.call(f"/jobs/{killed}/retry", {})
     assert retried["request"]["seed"] == job["request"]["seed"]

@@ -16,6 +16,8 @@ python tools/benchmark.py controlnet  a step with a ControlNet of full size, ove
 python tools/benchmark.py step        a step of a full-size model in 32 and 16 bits, over the bare stock pipeline; --family sdxl
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
+python tools/benchmark.py cluster     two workers of one thread each, over one; what Ray costs a picture, its start and memory;
+                                      a simulation of 64 workers and 10,000 jobs
 python tools/benchmark.py peers       pictures of full-size models beside bare diffusers and stable-diffusion.cpp;
                                       --only ours-full,diffusers-fp32 --sizes 256 --models sd15 for a part
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
@@ -44,6 +46,7 @@ sys.path.insert(0, str(ROOT))
 from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
 from tools import (  # noqa: E402
     api_benchmark,
+    cluster_benchmark,
     control_benchmark,
     gallery_benchmark,
     img2img_benchmark,
@@ -72,7 +75,7 @@ def main() -> None:
     names = (
         *("startup", "txt2img", "img2img", "load", "api", "page", "gallery"),
         *("merge", "networks", "networks-page", "plot", "peers", "samplers", "step", "upscale"),
-        "controlnet",
+        *("controlnet", "cluster"),
     )
     parser.add_argument("what", choices=names)
     parser.add_argument("--rounds", type=int, default=7, help="how often each side is measured")
@@ -99,7 +102,8 @@ def main() -> None:
         "peers": lambda: peers_benchmark.run(_choose_peers(args)),
         "plot": lambda: plot_benchmark.run(args.rounds),
         "samplers": lambda: sampler_benchmark.run(args.rounds),
-        "controlnet": lambda: control_benchmark.run(min(args.rounds, 5), compare),
+        "controlnet": lambda: control_benchmark.run(args.rounds, compare),
+        "cluster": lambda: cluster_benchmark.run(min(args.rounds, 5)),
         "step": lambda: step_benchmark.run(min(args.rounds, 3), args.family, compare),
     }
     if args.what in runs:

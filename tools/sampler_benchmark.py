@@ -2,8 +2,9 @@
 
 A dummy UNet returns at once, so only our time is left, or that of diffusers with the guidance of its stock pipeline,
 noise included. A step here is one evaluation of the network. Our time excludes the noise, which by default is that of
-an NVIDIA card and is computed in numpy elsewhere. The Brownian noise of SDE samplers is drawn in a thread beside the
-network: what a step still waits for it is measured with a network that takes its time.
+an NVIDIA card and is computed in numpy elsewhere. Noise after the first is drawn in a thread beside the network: what
+a step still waits for it is measured with a network that keeps all processors busy, in the mean, in the middle, and as
+the processor's time of the thread that takes the steps, which other programs do not lengthen.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import diffusers
@@ -31,7 +33,7 @@ from modules.sampling.schedules import SCHEDULES
 SHAPE = (4, 64, 64)
 STEPS = 20
 CFG = 7.0
-_PAUSE_S = (
+_BUSY_S = (
     0.1  # of the network beside which noise is drawn; a step of SD 1.5 on a processor takes longer
 )
 _TRAINED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
@@ -60,11 +62,12 @@ _DIFFUSERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 class DummyUNet(nn.Module):
-    """Returns the same numbers after a pause, and counts its calls."""
+    """Returns the same numbers after a while of work, and counts its calls."""
 
-    def __init__(self, device: torch.device, pause_s: float = 0.0) -> None:
+    def __init__(self, device: torch.device, busy_s: float = 0.0) -> None:
         super().__init__()
-        self._pause_s = pause_s
+        self._busy_s = busy_s
+        self._factor = torch.ones((512, 512))
         generator = torch.Generator().manual_seed(0)
         self._output = torch.randn((2, *SHAPE), generator=generator).to(device)
         self.dtype, self.device, self.calls = torch.float32, device, 0
@@ -73,36 +76,69 @@ class DummyUNet(nn.Module):
     def forward(self, sample: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
         """Return the output for a batch of one or two."""
         self.calls += 1
-        time.sleep(self._pause_s)
+        ends_at = time.perf_counter() + self._busy_s
+        while time.perf_counter() < ends_at:
+            torch.mm(self._factor, self._factor)
         return (self._output[: sample.shape[0]],)
 
 
 def run(rounds: int) -> None:
     """Print the milliseconds per step of every sampler, the median over the rounds."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    unet, slow_unet = DummyUNet(device), DummyUNet(device, _PAUSE_S)
+    unet, slow_unet = DummyUNet(device), DummyUNet(device, _BUSY_S)
     print(f"{SHAPE[0]}x{SHAPE[1]}x{SHAPE[2]} latents, one image, {STEPS} steps, on {device}")
     print(
-        f"{'sampler':18} {'calls':>5} {'ours ms':>8} {'noise ms':>8} {'waited ms':>9} {'diffusers ms':>12}"
+        f"{'sampler':18} {'calls':>5} {'ours ms':>8} {'noise ms':>8} {'waited ms: mean, median, own':>28}"
+        f" {'diffusers ms':>12}"
     )
     slowest = 0.0
     with torch.inference_mode():
         for sampler in SAMPLERS:
             times = [_our_times(sampler, unet) for _ in range(rounds + 1)][1:]
-            sampler_ms, noise_ms = (statistics.median(t[i] for t in times) for i in (0, 1))
+            sampler_ms = statistics.median(time.sampler_ms for time in times)
+            noise_ms = statistics.median(time.noise_ms for time in times)
             slowest = max(slowest, sampler_ms)
             diffusers_ms = _diffusers_time(sampler, unet, rounds)
-            is_sde = "SDE" in sampler.name
-            waited = f"{_our_times(sampler, slow_unet)[1]:.3f}" if is_sde else "-"
             print(
-                f"{sampler.name:18} {times[0][2]:5} {sampler_ms:8.3f} {noise_ms:8.3f}"
-                f" {waited:>9} {diffusers_ms:>12}"
+                f"{sampler.name:18} {times[0].calls:5} {sampler_ms:8.3f} {noise_ms:8.3f}"
+                f" {_waits(sampler, slow_unet):>28} {diffusers_ms:>12}"
             )
     print(f"slowest of ours: {slowest:.3f} ms")
 
 
-def _our_times(sampler: Sampler, unet: DummyUNet) -> tuple[float, float, int]:
-    """Return the milliseconds per step without noise, those of drawing noise, and the number of evaluations."""
+def _waits(sampler: Sampler, unet: DummyUNet) -> str:
+    """Return the milliseconds that steps wait for noise; "-" where they need none."""
+    waits = _our_times(sampler, unet).noise.waits[1:]  # the first draw is the start of the run
+    if not waits:
+        return "-"
+    walls, owns = ([1000 * wait[i] for wait in waits] for i in (0, 1))
+    return (
+        f"{statistics.mean(walls):.3f} {statistics.median(walls):.3f} {statistics.mean(owns):.3f}"
+    )
+
+
+@dataclass(frozen=True)
+class Times:
+    """What a run took.
+
+    Args:
+        sampler_ms: Of a step without noise.
+        noise: Of the run.
+        calls: Evaluations of the network.
+    """
+
+    sampler_ms: float
+    noise: TimedNoise
+    calls: int
+
+    @property
+    def noise_ms(self) -> float:
+        """Return the milliseconds of noise for each step."""
+        return 1000 * self.noise.seconds / self.calls
+
+
+def _our_times(sampler: Sampler, unet: DummyUNet) -> Times:
+    """Return what a run takes."""
     schedule = SCHEDULES.get(sampler.default_schedule)
     noise = TimedNoise([ImagePlan(0, 1)], SHAPE, unet.device, NoiseOptions())
     cond = torch.zeros((1, 77, 8), device=unet.device)
@@ -115,7 +151,7 @@ def _our_times(sampler: Sampler, unet: DummyUNet) -> tuple[float, float, int]:
     started = _now(unet.device)
     pipeline(plan, _model_sigmas(), conditioning, noise)
     seconds = _now(unet.device) - started - noise.seconds
-    return 1000 * seconds / unet.calls, 1000 * noise.seconds / unet.calls, unet.calls
+    return Times(1000 * seconds / unet.calls, noise, unet.calls)
 
 
 def _pipeline(unet: Any) -> SamplerPipeline:  # Any: a dummy of the UNet
@@ -134,9 +170,16 @@ def _pipeline(unet: Any) -> SamplerPipeline:  # Any: a dummy of the UNet
 
 
 class TimedNoise(ImageNoise):
-    """Noise that adds up the time of its draws."""
+    """Noise that notes the seconds of its draws, on the clock and of its thread's processor."""
 
-    seconds = 0.0
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.waits: list[tuple[float, float]] = []
+
+    @property
+    def seconds(self) -> float:
+        """Return the seconds of all draws."""
+        return sum(wall for wall, _ in self.waits)
 
     def __call__(self) -> Tensor:
         """Return the next unit noise."""
@@ -148,9 +191,9 @@ class TimedNoise(ImageNoise):
         return self._timed(lambda: draw(sigma, sigma_next))
 
     def _timed(self, draw: Callable[[], Tensor]) -> Tensor:
-        started = time.perf_counter()
+        started = time.perf_counter(), time.thread_time()
         drawn = draw()
-        self.seconds += time.perf_counter() - started
+        self.waits.append((time.perf_counter() - started[0], time.thread_time() - started[1]))
         return drawn
 
 

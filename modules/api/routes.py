@@ -32,6 +32,7 @@ from modules.api.internal.prompts import prompts_router
 from modules.api.internal.queue import queue_router
 from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
+from modules.api.internal.workers import workers_router
 from modules.api.json_check import Answer, check_body
 from modules.api.sdapi.control_detection import control_detection_router
 from modules.api.sdapi.controlnet import controlnet_router
@@ -75,6 +76,7 @@ _PAGE_ROUTERS = (
     scripts_router,
     settings_router,
     shelf_router,
+    workers_router,
 )
 # The routers of the HTTP API, added unless --no-api.
 ROUTERS = (

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from modules.backend.components import Precision
+from modules.core.errors import UserError
 from modules.params.device_options import DeviceOptions
 
 # The text encoder is small and the VAE overflows in half precision on some files, so the VAE is always float32.
@@ -20,6 +21,7 @@ BF16 = Precision(torch.bfloat16, torch.float32, torch.bfloat16)
 # A model with more bytes in 32-bit floats is large: SD 2.x has 5e9, SDXL 14e9. Not by the memory that is free, so that
 # the same request gives the same picture.
 LARGE_MODEL_BYTES = 8e9
+_NUMBERED = ("cuda", "xpu")  # kinds of which a computer can have several
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Device:
 
 @dataclass(frozen=True)
 class DeviceType:
-    """One kind of device: how it is detected and named, its precisions, and its free memory."""
+    """One kind of device: how it is detected and named, its precisions, its free memory, and how many there are."""
 
     kind: str
     is_available: Callable[[], bool]
@@ -66,6 +68,7 @@ class DeviceType:
     precisions: Callable[[int], tuple[Precision, ...]]
     free_bytes: Callable[[int], int | None] = lambda _: None
     large_precisions: Callable[[], tuple[Precision, ...]] = tuple
+    count: Callable[[], int] = lambda: 1
 
 
 def _cuda_precisions(index: int) -> tuple[Precision, ...]:
@@ -101,6 +104,7 @@ DEVICES: tuple[DeviceType, ...] = (
         torch.cuda.get_device_name,
         _cuda_precisions,
         lambda index: torch.cuda.mem_get_info(index)[0],
+        count=torch.cuda.device_count,
     ),
     DeviceType(
         "xpu",
@@ -108,6 +112,7 @@ DEVICES: tuple[DeviceType, ...] = (
         lambda index: torch.xpu.get_device_name(index),
         lambda _: (FP16, BF16, FP32),
         lambda index: torch.xpu.mem_get_info(index)[0],
+        count=lambda: torch.xpu.device_count(),
     ),
     DeviceType(
         "mps",
@@ -126,15 +131,21 @@ DEVICES: tuple[DeviceType, ...] = (
 
 
 def choose_device(options: DeviceOptions, devices: Sequence[DeviceType] = DEVICES) -> Device:
-    """Return the first device of the table that is available and allowed; the last one is the CPU."""
-    if options.use_cpu or options.cpu_fallback_reason:
+    """Return the first device of the table that is available and allowed; the last one is the CPU.
+
+    Raises:
+        UserError: the device that the options name does not exist.
+    """
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.kind:
+        row = _find_named(options, devices)
+    elif options.use_cpu or options.cpu_fallback_reason:
         row = devices[-1]
     else:
         row = next(row for row in devices if row.is_available())
     torch_device = (
-        torch.device(row.kind, options.index)
-        if row.kind in ("cuda", "xpu")
-        else torch.device(row.kind)
+        torch.device(row.kind, options.index) if row.kind in _NUMBERED else torch.device(row.kind)
     )
     precisions, large_precisions = row.precisions(options.index), row.large_precisions()
     if options.full_precision:
@@ -149,8 +160,30 @@ def choose_device(options: DeviceOptions, devices: Sequence[DeviceType] = DEVICE
     )
 
 
+def _find_named(options: DeviceOptions, devices: Sequence[DeviceType]) -> DeviceType:
+    """Return the row of a device that the options name.
+
+    Raises:
+        UserError: there is no such device.
+    """
+    for row in devices:
+        is_named = row.kind == options.kind or (options.kind == "gpu" and row.kind != "cpu")
+        if is_named and row.is_available() and options.index < row.count():
+            return row
+    known = [
+        f"{row.kind}:{index}" if row.kind in _NUMBERED else row.kind
+        for row in devices
+        if row.is_available()
+        for index in range(row.count())
+    ]
+    name = f"{options.kind}:{options.index}" if options.kind in _NUMBERED else options.kind
+    raise UserError(
+        f"There is no device {name} on {platform.node()}.", f"PyTorch finds {', '.join(known)}."
+    )
+
+
 def _warning(kind: str, options: DeviceOptions) -> str:
-    if kind != "cpu" or options.use_cpu:
+    if kind != "cpu" or options.use_cpu or options.kind:
         return ""
     return (
         options.cpu_fallback_reason

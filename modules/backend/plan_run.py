@@ -46,7 +46,8 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
         sink(Note(note))
     with _delivered(PendingImages(models.overlap)) as pending:
         sink = pending.delivering(sink)
-        for batch_index in range(len(plan.batches)):
+        indices = range(len(plan.batches)) if plan.batch_indices is None else plan.batch_indices
+        for batch_index in indices:
             sink(BatchStarted(batch_index))
             run = _Run(models, sink, cancel, pending)
             try:

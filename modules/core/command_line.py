@@ -58,6 +58,8 @@ def parse_flags(
     if flags.no_api and (flags.api or flags.nowebui):
         other = "--nowebui" if flags.nowebui else "--api"
         raise UserError(f"--no-api and {other} contradict each other.", "Remove one of them.")
+    if flags.devices and flags.ray:
+        raise UserError("--devices and --ray contradict each other.", "Remove one of them.")
     parse_credentials(flags.gradio_auth or "", "--gradio-auth")
     flags.api_credentials()
     return flags

@@ -65,6 +65,28 @@ def gpu_index(text: str) -> int:
     return int(text)
 
 
+def devices(text: str) -> tuple[str, ...]:
+    """Return devices from a text like "cuda:0,cuda:1", "cpu,cpu" or "all"."""
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    for name in names:
+        if not re.fullmatch(r"all|cpu|mps|(cuda|xpu):\d{1,3}", name):
+            raise argparse.ArgumentTypeError(
+                f"'{name}' is no device; write cuda:0,cuda:1 for two cards, cpu, or all"
+            )
+        if name != "cpu" and names.count(name) > 1:
+            raise argparse.ArgumentTypeError(f"'{name}' is named twice")
+    if not names or ("all" in names and len(names) > 1):
+        raise argparse.ArgumentTypeError(f"'{text}' is no list of devices; all stands alone")
+    return names
+
+
+def processor_count(text: str) -> int:
+    """Return how many processors a worker has."""
+    if not text.isdecimal() or not 0 < int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of processors, 1 to 1024")
+    return int(text)
+
+
 def regex(text: str) -> str:
     """Return the text if it is a valid regular expression."""
     try:

@@ -131,6 +131,26 @@ class Flags:
     device_id: int | None = flag(
         None, "Models", "number of the GPU to use", type=flag_types.gpu_index, metavar="NUMBER"
     )
+    devices: tuple[str, ...] = flag(
+        (),
+        "Models",
+        "work on several devices at once, such as cuda:0,cuda:1, or all cards; installs Ray if need be",
+        type=flag_types.devices,
+        metavar="DEVICES",
+    )
+    ray: str | None = flag(
+        None,
+        "Models",
+        "work on the devices of a Ray cluster, by its address or auto; installs Ray if need be",
+        metavar="ADDRESS",
+    )
+    ray_cpus_per_worker: int | None = flag(
+        None,
+        "Models",
+        "let the workers of --ray and --devices compute on so many processors each",
+        type=flag_types.processor_count,
+        metavar="NUMBER",
+    )
     use_cpu: bool = flag(
         False, "Models", "work on the CPU; any value means the same", nargs="*", metavar="all"
     )
@@ -228,6 +248,11 @@ class Flags:
     def loads_extensions(self) -> bool:
         """Whether extensions are loaded."""
         return not (self.disable_all_extensions or self.disable_extra_extensions)
+
+    @property
+    def uses_ray(self) -> bool:
+        """Whether the work is done by the workers of Ray."""
+        return bool(self.devices or self.ray)
 
     @property
     def full_precision(self) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from modules.core.errors import UserError
+from modules.core.errors import NotFound, UserError
 from modules.core.version import VERSION
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.queue import JobQueue
+from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import with_seeds_from
 from modules.images.compare import Comparison, compare
-from modules.images.metadata import Metadata
+from modules.images.metadata import PARAMETERS_KEY, Metadata
 from modules.infotext import (
     Infotext,
     InfotextContext,
@@ -21,12 +23,18 @@ from modules.infotext import (
     interpret_infotext,
     parse_infotext,
 )
+from modules.params.image import ImageField
+from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest, require_generation
+from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What determines most of an image: without any of these there is nothing to compare.
 _REQUIRED_KEYS = ("Steps", "Sampler", "Schedule type", "Seed", "Size", "CFG scale")
 _HASH_KEYS = ("Model hash", "VAE hash", "Lora hashes", "TI hashes")
+_ADD_CONTROL_IMAGE = (
+    "Send its settings to a tab, add that picture to the ControlNet unit there, and generate."
+)
 _LOSSY_FORMATS = ("JPEG", "WEBP", "AVIF", "GIF")
 # Pixel values of 255: what another device's rounding changes; what the eye cannot distinguish.
 _ROUNDING_DIFFERENCE, _VISIBLE_MEAN_DIFFERENCE = 2, 4.0
@@ -65,11 +73,6 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
             "The picture was made from another picture, which is not in its file.",
             "Send its settings to img2img or Inpaint, and upload that picture there.",
         )
-    if any(unit.enabled for unit in parsed.values.get("control_units", ())):
-        raise UserError(
-            "The picture was made with a control picture, which is not in its file.",
-            "Send its settings to a tab, add that picture to the ControlNet unit there, and generate.",
-        )
     unapplied = [entry for entry in parsed.report.unapplied_keys if entry.key in _REQUIRED_KEYS]
     if unapplied:
         raise UserError(f"The picture cannot be reproduced here. {unapplied[0]}")
@@ -80,6 +83,57 @@ def parse_for_reproduction(metadata: Metadata, context: InfotextContext) -> Info
         )
     # The prompt has what was drawn; what looks like a template there was text.
     return replace(parsed, override_settings={**parsed.override_settings, "dynamic_prompts": False})
+
+
+def with_control_images(
+    request: GenerationRequest, metadata: Metadata, store: JobStore
+) -> GenerationRequest:
+    """Return the request of an image with the images of its ControlNet units, which no file holds but its job may.
+
+    Args:
+        request: Of the image's infotext.
+        metadata: Of its file.
+        store: Knows the jobs of this server.
+
+    Raises:
+        UserError: an image of a unit is not here; the message says which.
+    """
+    numbers = [number for number, unit in enumerate(request.control_units) if unit.enabled]
+    if not numbers:
+        return request
+    record = store.find_image_job(metadata.items.get(PARAMETERS_KEY, ""))
+    if record is None:
+        raise UserError(
+            "The picture was made with a control picture, which is not in its file, and no job of this server made it.",
+            _ADD_CONTROL_IMAGE,
+        )
+    names = record.stored_request.image_names
+    places = [f"control_units.{number}.{field}" for number in numbers for field in UNIT_IMAGES]
+    images = {
+        place: _stored_image(store, names, place)
+        for place in places
+        if place in names or place.endswith(".image")  # without an init image a unit has one
+    }
+    return request.with_images(images)
+
+
+def _stored_image(store: JobStore, names: Mapping[str, str], place: str) -> ImageField:
+    """Return an image of a unit from those of a job.
+
+    Raises:
+        UserError: it is no longer stored.
+    """
+    try:
+        if place in names:
+            return store.input_image(names[place])
+    except NotFound:
+        pass
+    _, number, field = place.split(".")
+    label = params_of(ControlUnit)[field].label.lower()
+    raise UserError(
+        f"The {label} of ControlNet unit {number} is no longer on this server, and not in the picture's file.",
+        _ADD_CONTROL_IMAGE,
+    )
 
 
 def compare_reproduction(

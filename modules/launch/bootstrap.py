@@ -74,6 +74,8 @@ def _prepare(environment: PythonEnvironment, flags: Flags, root: Path) -> None:
         setup.run()
     if flags.accelerator:
         setup.install_openvino()
+    if flags.uses_ray:
+        setup.install_ray()
     if flags.run_tests is not None:
         setup.install_for_tests()
 

@@ -13,6 +13,7 @@ from modules.core.atomic import write_text
 STATE_FILENAME = "webui-stamp.json"
 TEST_STATE_FILENAME = "webui-test-stamp.json"
 OPENVINO_STATE_FILENAME = "webui-openvino-stamp.json"
+RAY_STATE_FILENAME = "webui-ray-stamp.json"
 
 
 @dataclass(frozen=True)

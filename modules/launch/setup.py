@@ -114,6 +114,7 @@ class Setup:
         python = self._inspect_environment().python
         self._install_test_tools(python)
         self.install_openvino("Its tests are skipped")
+        self.install_ray("Its tests are skipped")
         self._install_reference(python)
 
     def install_openvino(self, without: str = "PyTorch computes instead") -> None:
@@ -122,20 +123,34 @@ class Setup:
         Args:
             without: What happens if it cannot be installed.
         """
+        name = install_state.OPENVINO_STATE_FILENAME
+        self._install_extra("OpenVINO", "requirements-openvino.txt", name, without)
+
+    def install_ray(self, without: str = "Without it no other device can be used") -> None:
+        """Install Ray, unless it is there.
+
+        Args:
+            without: What happens if it cannot be installed.
+        """
+        self._install_extra(
+            "Ray", "requirements-ray.txt", install_state.RAY_STATE_FILENAME, without
+        )
+
+    def _install_extra(self, title: str, packages_name: str, state_name: str, without: str) -> None:
+        """Install packages that only a flag asks for; the program goes on where they cannot be installed."""
         if self.flags.skip_install:
             return
-        folder, packages = self.environment.folder, self.root / "requirements-openvino.txt"
+        folder, packages = self.environment.folder, self.root / packages_name
         python = self._inspect_environment().python
         state = InstallState(install_state.fingerprint([packages]), python)
-        name = install_state.OPENVINO_STATE_FILENAME
-        if install_state.read_install_state(folder, name) == state:
+        if install_state.read_install_state(folder, state_name) == state:
             return
-        echo("Installing OpenVINO")
-        install_state.remove_install_state(folder, name)
+        echo(f"Installing {title}")
+        install_state.remove_install_state(folder, state_name)
         if self._installer.pip_install(*TIMEOUT_ARGS, *LOCK_ARGS, str(packages)):
-            self._write_state(state, folder, name)
+            self._write_state(state, folder, state_name)
         else:
-            echo(f"Note: OpenVINO could not be installed, see the lines above. {without}.")
+            echo(f"Note: {title} could not be installed, see the lines above. {without}.")
 
     def _install_test_tools(self, python: str) -> None:
         folder, lock = self.environment.folder, self.root / "requirements-dev.lock"

@@ -111,6 +111,7 @@ class CancelToken:
     def __init__(self) -> None:
         self._interrupted = threading.Event()
         self._batch_skipped = threading.Event()
+        self._is_last_batch = threading.Event()
         self._unfinished_wanted = threading.Event()
         self._watched_at = float("-inf")
         self._preview_at = float("-inf")
@@ -134,6 +135,14 @@ class CancelToken:
     def is_batch_skipped(self) -> bool:
         """Return whether the running batch should end."""
         return self._batch_skipped.is_set()
+
+    def stop_after_batch(self) -> None:
+        """Request the run to begin no further batch."""
+        self._is_last_batch.set()
+
+    def stops_after_batch(self) -> bool:
+        """Return whether no further batch should begin."""
+        return self._is_last_batch.is_set()
 
     def want_unfinished(self) -> None:
         """Note that a client needs an image even if the run is stopped before its first one is finished."""

@@ -82,6 +82,7 @@ class Plan(JobPlan):
         sampler: Row of the sampler.
         schedule: Row of the schedule; "Automatic" is already replaced by the sampler's default schedule.
         batches: The images, batch by batch.
+        batch_indices: Which of the batches are made in this run; None for all of them.
         stated_options: Options that the infotext states even at their defaults.
         hires: The hires pass, or None.
         refiner: The refiner of this pass, or None; the hires pass has its own.
@@ -116,6 +117,7 @@ class Plan(JobPlan):
     preview_files: tuple[ModelFile, ...] = ()
     drawn: tuple[Plan, ...] = ()
     templates: tuple[tuple[str, str], ...] = ()
+    batch_indices: tuple[int, ...] | None = None
 
     def for_batch(self, index: int) -> Plan:
         """Return the plan of one batch, which has the prompts that were drawn for it."""

@@ -51,14 +51,17 @@ class ZeroNoise:
 
     Attributes:
         intervals: The intervals that `between` was asked for, in order.
+        draws: How often the next noise was asked for.
     """
 
     def __init__(self, arithmetic: Arithmetic = FLOAT64) -> None:
         self.arithmetic = arithmetic
         self.intervals: list[tuple[float, float]] = []
+        self.draws = 0
 
     def __call__(self) -> Tensor:
         """Return 0."""
+        self.draws += 1
         return 0.0
 
     def between(self, sigma: float, sigma_next: float) -> Tensor:
@@ -88,10 +91,12 @@ class DryRun:
     Args:
         sigmas: The sigma of each network evaluation.
         intervals: The intervals of sigma of which it wants the noise of a Brownian motion.
+        draws: How often it wants the next noise of each image's generator.
     """
 
     sigmas: Sequence[float] = ()
     intervals: Sequence[tuple[float, float]] = ()
+    draws: int = 0
 
 
 def run_dry(
@@ -119,4 +124,4 @@ def run_dry(
             visited.append(sigma)
             _, sigma = generator.send(denoised)
     except StopIteration:
-        return DryRun(visited, noise.intervals)
+        return DryRun(visited, noise.intervals, noise.draws)

@@ -118,4 +118,5 @@ PROMPT_MATRIX = Script(
     waits_for_slots=True,
     has_one_seed=True,
     tasks=frozenset(("txt2img", "img2img", "inpaint", "depth2img")),
+    shows_control_maps=True,
 )

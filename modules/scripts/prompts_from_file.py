@@ -248,4 +248,5 @@ PROMPTS_FROM_FILE = Script(
     cell_count=_count_lines,
     prepare=prepare_prompts_from_file,
     tasks=frozenset(("txt2img", "img2img", "inpaint", "depth2img")),
+    shows_control_maps=True,
 )

@@ -165,6 +165,8 @@ class Script:
         remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
             nothing.
         shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
+        shows_control_maps: Whether A1111's API answers with what the ControlNet models of its cells have seen, too: it does
+            for a script that returns all that its runs have made, not for one that makes something of their images.
     """
 
     name: str
@@ -184,6 +186,7 @@ class Script:
     table: Callable[[Any], ScriptTable] | None = None
     remark: Callable[[Any], str] | None = None
     shows_cells: Callable[[Any], bool] = _always
+    shows_control_maps: bool = False
 
     @property
     def argument_order(self) -> tuple[str, ...]:

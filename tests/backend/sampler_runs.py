@@ -60,7 +60,7 @@ class SeededNoise:
         self.steps: list[tuple[float, float]] = []
         self.count = 0
 
-    def draw_ahead(self, intervals: Iterable[tuple[float, float]]) -> None:
+    def draw_ahead(self, intervals: Iterable[tuple[float, float]], draws: int = 0) -> None:
         """Draw nothing: every draw advances the one generator."""
 
     def __call__(self) -> Tensor:

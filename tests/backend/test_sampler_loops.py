@@ -296,7 +296,7 @@ class MetaNoise:
     images = (0, 1)
     arithmetic = TORCH_FLOAT32
 
-    def draw_ahead(self, intervals: Iterable[tuple[float, float]]) -> None: ...
+    def draw_ahead(self, intervals: Iterable[tuple[float, float]], draws: int = 0) -> None: ...
 
     def __call__(self) -> Tensor:
         return torch.empty(SHAPE, device="meta")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from PIL import Image
 
 from modules.core.errors import Cancelled
-from modules.engine.executors import DeviceInfo
+from modules.engine.executors import DeviceInfo, WorkerStatus
 from modules.images.upscale import enlarge_by_filter, upscale_by
 from modules.params.events import (
     BatchStarted,
@@ -48,6 +48,9 @@ class FakeExecutor:
         self.last_plan: Plan | None = None  # with its input images
         self.results: dict[type, Any] = {}  # by type of work
         self.recording: Recording | None = None  # what a recorded plan records
+        self.worker_list = [
+            WorkerStatus(str(number), "here", "Test device", "idle") for number in range(slots)
+        ]
         self.failures: list[Exception] = []
         self.load_failures: list[Exception] = []
         self.held = threading.Event()
@@ -81,7 +84,11 @@ class FakeExecutor:
             thread.start()
 
     def submit(
-        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+        self,
+        work: Work[R],
+        sink: Sink = ignore_events,
+        cancel: CancelToken | None = None,
+        job_id: str = "",
     ) -> Future[R]:
         future: Future[R] = Future()
         do = self._handlers.get(type(work), self._answer)
@@ -90,6 +97,9 @@ class FakeExecutor:
 
     def memory(self) -> dict[str, Any]:
         return {"error": "There is no device."}
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        return self.worker_list
 
     def stop(self, timeout_s: float) -> bool:
         for _ in self._threads:

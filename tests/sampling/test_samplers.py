@@ -241,15 +241,12 @@ def test_the_dry_run_visits_what_the_run_visits(row: Sampler):
         visited.append(sigma)
         return prediction(row, 0.1 * x)
 
-    run_sampler(
-        row.run, 3.0, run_sigmas.from_noise().sigmas, denoiser, CountingNoise(), run_sigmas.settings
-    )
-    assert (
-        visited
-        == run_dry(
-            row.run, run_sigmas.from_noise().sigmas, run_sigmas.settings, prediction(row, 0.0)
-        ).sigmas
-    )
+    sigmas, noise = run_sigmas.from_noise().sigmas, CountingNoise()
+    run_sampler(row.run, 3.0, sigmas, denoiser, noise, run_sigmas.settings)
+    expected = run_dry(row.run, sigmas, run_sigmas.settings, prediction(row, 0.0))
+    assert visited == expected.sigmas
+    assert noise.count == expected.draws
+    assert noise.between_count == len(expected.intervals)
 
 
 class CountingNoise:

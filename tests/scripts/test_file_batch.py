@@ -157,7 +157,7 @@ def test_as_many_files_run_at_once_as_there_are_slots(
     executor.wait_until_held(3)
     assert engine.queue.store.waiting_count() == 0
     status = engine.status(group_id)
-    assert status.phase == "0.png, 1 of 5 files: Sampling"
+    assert status.phase == "0.png, 1 of 5 files (3 run at once): Sampling"
     assert status.progress.fraction == pytest.approx(3 * 0.5 / 5)
     executor.release()
     status = wait_for(engine, group_id)
@@ -175,7 +175,7 @@ def test_a_file_that_fails_gives_its_slot_to_the_next_one(
     executor.hold_at(2)
     group_id = start(engine, files)
     executor.wait_until_held(3)
-    assert engine.status(group_id).phase == "0.png, 1 of 5 files: Sampling"
+    assert engine.status(group_id).phase == "0.png, 1 of 5 files (3 run at once): Sampling"
     executor.release()
     status = wait_for(engine, group_id)
     assert [image.path.name for image in status.images] == ["0.png", "2.png", "3.png", "4.png"]
@@ -257,3 +257,16 @@ def test_an_uploaded_mask_is_that_of_every_file(files: list[Path]):
 def test_a_file_without_a_mask_is_an_error(files: list[Path], source: str, message: str):
     with pytest.raises(UserError, match=message):
         make_requests(files[0], mask_source=source)
+
+
+def test_files_wait_while_there_is_no_worker_and_go_on_when_one_comes(
+    start_engine: Callable[..., tuple[Engine, FakeExecutor]], tmp_path: Path
+):
+    engine, executor = start_engine(slots=2)
+    executor.slots = 0
+    group_id = start(engine, make_pets(tmp_path))
+    while not engine.queue.store.waiting_count():
+        assert not engine.job(group_id).wait(0.01)
+    executor.slots = 2
+    engine.queue.resume()
+    assert len(wait_for(engine, group_id).images) == 5

@@ -22,6 +22,11 @@ SHAPES = {f"{LAYER}.lora_down.weight": (4, 32), f"{LAYER}.lora_up.weight": (96, 
 XL_LAYER = "lora_unet_input_blocks_4_1_transformer_blocks_0_attn2_to_k"
 XL_SHAPES = {f"{XL_LAYER}.lora_down.weight": (4, 2048), f"{XL_LAYER}.lora_up.weight": (640, 4)}
 TAGS = {"ss_tag_frequency": json.dumps({"1_ink": {"inked lines": 7}})}
+# The prompts are read again, as after an answer of the server.
+READ_AGAIN = """async () => {
+  const {load, publish} = await import(`${window.webuiAssets}/page_state.js`);
+  publish("networks", await load("networks"));
+}"""
 # Results of the edits of a prompt, on texts with `|` at the cursor.
 TAG_EDITS = """async () => {
   const tags = await import(`${window.webuiAssets}/networks/tags.js`);
@@ -118,6 +123,7 @@ def test_a_chip_changes_the_weight_and_takes_out(panel):
     assert [text.split("\n")[0] for text in chips.all_inner_texts()] == ["ink", "nothingmissing"]
     weight = panel.get_by_label("Weight of ink").first
     weight.fill("0.8")
+    panel.evaluate(READ_AGAIN)
     weight.press("Tab")
     wait_for_value(panel, PROMPT, "a cat <lora:ink:0.8> <lora:nothing:1>")
     panel.get_by_role("button", name="Take nothing out of the prompt").click()

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 
 from modules.api.event_stream import stream_job
+from modules.api.internal.workers import workers_state
 from modules.api.job_json import progress_to_json
 from modules.engine.engine import Engine
 
@@ -27,6 +28,7 @@ def live_router(engine: Engine) -> APIRouter:
             **asdict(engine.device_status),
             "demo": engine.active_checkpoint.demo_notice(),
             "extension_errors": engine.registries.extension_errors,
+            **workers_state(engine),
         }
 
     @router.get("/jobs/{job_id}")

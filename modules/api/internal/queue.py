@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from modules.api.image_files import image_response, thumbnail_response
+from modules.api.internal.workers import workers_to_json
 from modules.api.job_json import summary_to_json
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move
@@ -29,6 +30,7 @@ def queue_router(engine: Engine) -> APIRouter:
             "remark": queue.store.warning(),
             "waiting": queue.store.waiting_count(),
             "jobs": [summary_to_json(row, queue) for row in queue.store.active_jobs(_MAX_WAITING)],
+            **workers_to_json(engine),
             "past": [summary_to_json(row, queue) for row in queue.store.ended_jobs(_MAX_PAST)],
         }
 

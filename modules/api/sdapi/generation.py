@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -156,12 +157,8 @@ def make_response(
         ]
     paths = [image.path for image in images]
     paths = [job.grid_path, *paths] if includes_grid(job) and job.grid_path else paths
-    answer = _make_answer(
-        paths, make_info(job, engine.registries.tasks), echo, [*warnings, *status.notes]
-    )
-    if echo.get("send_images") is not False:  # as sd-webui-controlnet appends them
-        answer["images"] += [base64.b64encode(data).decode("ascii") for data in job.control_maps()]
-    return answer
+    info = make_info(job, engine.registries.tasks)
+    return _make_answer(paths, job.control_maps(), info, echo, [*warnings, *status.notes])
 
 
 def make_group_response(
@@ -181,15 +178,21 @@ def make_group_response(
     info = make_group_info(group, checkpoint, engine.registries.tasks)
     shows_cells = group.spec.script.shows_cells(group.spec.args)
     paths = [image.path for image in group.answered_images() if shows_cells or image.kind == "grid"]
-    return _make_answer(paths, info, echo, [*warnings, *status.notes])
+    return _make_answer(paths, group.control_maps(), info, echo, [*warnings, *status.notes])
 
 
 def _make_answer(
-    paths: Iterable[Path], info: str, echo: Mapping[str, Any], warnings: list[str]
+    paths: Iterable[Path],
+    control_maps: Iterable[bytes],
+    info: str,
+    echo: Mapping[str, Any],
+    warnings: list[str],
 ) -> dict[str, Any]:
-    returned = paths if echo.get("send_images") is not False else ()
+    """Return the answer; control maps follow the images, as sd-webui-controlnet appends them."""
+    is_sent = echo.get("send_images") is not False
+    returned = chain((path.read_bytes() for path in paths), control_maps) if is_sent else ()
     return {
-        "images": [_base64(path) for path in returned],
+        "images": [base64.b64encode(data).decode("ascii") for data in returned],
         "parameters": shorten_texts(echo),
         "info": info,
         "warnings": warnings,
@@ -199,7 +202,3 @@ def _make_answer(
 def _null_images(body: Mapping[str, Any]) -> dict[str, None]:
     """Return null for each image field, so that the echo does not repeat the images sent."""
     return dict.fromkeys({"init_images", "mask"} | ({"depth_map", "latent_mask"} & body.keys()))
-
-
-def _base64(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode("ascii")

@@ -7,9 +7,7 @@ another order.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from modules.backend.memory.transfers import to_device
 from modules.backend.noise.brownian import BrownianTree
+from modules.backend.noise.draw_ahead import DrawAhead
 from modules.backend.noise.philox import Philox
 from modules.backend.torch_float32 import TORCH_FLOAT32
 from modules.models.families import LatentFormat
@@ -127,12 +126,32 @@ class ImageNoise:
         # One generator per image, from the first draw on.
         self._later_draws: list[Draws] | None = None
         self._trees: list[BrownianTree] | None = None
-        self._ahead: deque[tuple[float, float]] = deque()
-        self._worker: ThreadPoolExecutor | None = None
-        self._drawn: tuple[tuple[float, float], Future[Tensor]] | None = None
+        self._steps = DrawAhead[tuple[float, float]](self._draw_between, ())
+        self._draws = DrawAhead[None](self._draw_next, ())
 
     def __call__(self) -> Tensor:
         """Return the next unit noise: float32 [batch, channels, rows, columns]."""
+        return self._draws.take(None, self._draw_next)
+
+    def draw_ahead(self, intervals: Iterable[tuple[float, float]], draws: int = 0) -> None:
+        """Draw the noise of a run in a thread while the network computes.
+
+        Args:
+            intervals: What `between` will be asked for, in order; anything else it draws when it is asked.
+            draws: How often the next unit noise will be asked for. A card draws it when it is asked: that is one call.
+        """
+        self._steps = DrawAhead(self._draw_between, intervals)
+        if draws and self._generator(0)((1, 1, 1)).device.type == "cpu":
+            self._draws = DrawAhead(self._draw_next, [None] * draws)
+
+    def between(self, sigma: float, sigma_next: float) -> Tensor:
+        """Return the unit noise of a step: the increment of a Brownian motion over sigma, divided by its deviation.
+
+        Each image has its own motion, which depends on its seed alone.
+        """
+        return self._steps.take((sigma, sigma_next), self._draw_between)
+
+    def _draw_next(self, _: None) -> Tensor:
         if self._later_draws is None:
             draws = [self._generator(image.seed) for image in self.images]
             pairs = zip(self.images, draws, strict=True)
@@ -147,41 +166,8 @@ class ImageNoise:
             noise = [draw(self._shape) for draw in self._later_draws]
         return to_device(torch.stack(noise), self._device)
 
-    def draw_ahead(self, intervals: Iterable[tuple[float, float]]) -> None:
-        """Draw the noise of these intervals in a thread, each while the network evaluates the step before it.
-
-        Args:
-            intervals: What `between` will be asked for, in order; anything else it draws when it is asked.
-        """
-        self._ahead = deque(intervals)
-        if self._ahead:
-            self._worker = ThreadPoolExecutor(1, thread_name_prefix="noise")
-            self._draw_next()
-
-    def between(self, sigma: float, sigma_next: float) -> Tensor:
-        """Return the unit noise of a step: the increment of a Brownian motion over sigma, divided by its deviation.
-
-        Each image has its own motion, which depends on its seed alone.
-        """
-        drawn, self._drawn = self._drawn, None
-        if drawn is None:
-            return self._draw_between(sigma, sigma_next)
-        interval, future = drawn
-        noise = (
-            future.result()
-        )  # also of an unexpected interval: the trees serve one thread at a time
-        if interval == (sigma, sigma_next):
-            self._draw_next()
-            return noise
-        self._ahead.clear()
-        return self._draw_between(sigma, sigma_next)
-
-    def _draw_next(self) -> None:
-        if self._worker is not None and self._ahead:
-            interval = self._ahead.popleft()
-            self._drawn = interval, self._worker.submit(self._draw_between, *interval)
-
-    def _draw_between(self, sigma: float, sigma_next: float) -> Tensor:
+    def _draw_between(self, interval: tuple[float, float]) -> Tensor:
+        sigma, sigma_next = interval
         if self._trees is None:
             low, high = min(value for value in self.sigmas if value > 0), max(self.sigmas)
             self._trees = [

@@ -66,7 +66,7 @@ class SamplingRun:
         self._start = start
         dry_run = _run_dry(plan.sampler, start, plan.settings)
         self.sigmas = dry_run.sigmas
-        noise.draw_ahead(dry_run.intervals)
+        noise.draw_ahead(dry_run.intervals, dry_run.draws)
         self._steps: SamplerGenerator = plan.sampler.run(x, start.sigmas, noise, plan.settings)
         self.x, self.sigma = next(self._steps)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from modules.params.events import CancelToken, Sink, ignore_events
 from modules.plan.work import Work
@@ -26,6 +26,38 @@ class DeviceInfo:
     warning: str
 
 
+WorkerState = Literal["starting", "idle", "busy", "lost", "refused"]
+
+
+@dataclass(frozen=True)
+class WorkerStatus:
+    """A snapshot of one worker: a device and the process that uses it.
+
+    Args:
+        name: Names it among the workers of an executor, such as "cuda:1".
+        machine: Host name of its machine.
+        device: Display name of its device; "" until it is open.
+        state: What it is doing; a lost worker is started again, a refused one is not.
+        reason: Why it is lost or refused, in a sentence; else "".
+        checkpoint: Name of the checkpoint that it used last; "" if none is loaded.
+        memory_used: Bytes in use on its device, of its process where the device is the CPU; None if they are not known.
+        memory_total: Bytes that there are of it.
+        activity: The phase of what it does; "" while it does nothing.
+        job_id: The job that it works for; "" for none.
+    """
+
+    name: str
+    machine: str
+    device: str = ""
+    state: WorkerState = "starting"
+    reason: str = ""
+    checkpoint: str = ""
+    memory_used: int | None = None
+    memory_total: int | None = None
+    activity: str = ""
+    job_id: str = ""
+
+
 class Executor(Protocol):
     """Runs work in order of submission."""
 
@@ -39,7 +71,11 @@ class Executor(Protocol):
         ...
 
     def submit(
-        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+        self,
+        work: Work[R],
+        sink: Sink = ignore_events,
+        cancel: CancelToken | None = None,
+        job_id: str = "",
     ) -> Future[R]:
         """Queue some work; the future carries its result or its error.
 
@@ -47,11 +83,16 @@ class Executor(Protocol):
             work: A plan of a job, or another kind of work.
             sink: Receives events.
             cancel: Interrupts the work.
+            job_id: The job that it is for, shown beside the worker.
         """
         ...
 
     def memory(self) -> dict[str, Any]:
         """Return the device's memory in bytes in A1111's format, or `error` with the reason why it is unknown."""
+        ...
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """Return what each worker is doing; callable from any thread, and quick."""
         ...
 
     def stop(self, timeout_s: float) -> bool:

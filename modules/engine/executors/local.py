@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import platform
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modules.core.errors import WebUIError, internal_error
-from modules.engine.executors import DeviceInfo
+from modules.core.errors import UserError, WebUIError, internal_error
+from modules.engine.executors import DeviceInfo, WorkerStatus
+from modules.engine.executors.work_facts import checkpoint_after, device_memory, following
 from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken, Sink, ignore_events
 from modules.plan.work import Work
@@ -33,6 +35,7 @@ class _Item:
     work: Work[Any]
     sink: Sink
     cancel: CancelToken | None
+    job_id: str
 
 
 class LocalExecutor:
@@ -62,6 +65,7 @@ class LocalExecutor:
         self._thread: threading.Thread | None = None
         self._failure = ""
         self._memory: Callable[[], dict[str, Any]] = lambda: {"error": "The device is not open."}
+        self._status = WorkerStatus("device", platform.node())
 
     def start(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
         """Open the device in the background."""
@@ -71,16 +75,28 @@ class LocalExecutor:
         self._thread = thread  # only now: Ctrl-C may come at any moment, and `stop` joins it
 
     def submit(
-        self, work: Work[R], sink: Sink = ignore_events, cancel: CancelToken | None = None
+        self,
+        work: Work[R],
+        sink: Sink = ignore_events,
+        cancel: CancelToken | None = None,
+        job_id: str = "",
     ) -> Future[R]:
         """Queue some work."""
         future: Future[R] = Future()
-        self._items.put(_Item(future, work, sink, cancel))
+        self._items.put(_Item(future, work, sink, cancel, job_id))
         return future
 
     def memory(self) -> dict[str, Any]:
         """Return the device's memory in bytes; callable from any thread."""
         return self._memory()
+
+    def workers(self) -> Sequence[WorkerStatus]:
+        """Return the status of the device."""
+        status = self._status
+        if status.state == "starting" or status.reason:
+            return (status,)
+        used, total = device_memory(self._memory())
+        return (replace(status, memory_used=used, memory_total=total),)
 
     def stop(self, timeout_s: float) -> bool:
         """Accept no more work and return whether the running work ended in time."""
@@ -98,23 +114,45 @@ class LocalExecutor:
             if runner is None:
                 item.future.set_exception(WebUIError(self._failure))
                 continue
-            _run_item(item, runner)
+            self._run_item(item, runner)
 
     def _open(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> Runner | None:
+        runner: Runner | None = None
         try:
             from modules.backend.handlers import HANDLERS
             from modules.backend.runner import Runner
 
             handlers = {**HANDLERS, **self._handlers}
             runner = Runner(self._device, self._tokenizer, self._cache_folder, handlers)
+        except UserError as error:  # the user has named a device that there is not
+            self._failure = str(error)
         except Exception as error:
             logger.exception("The device could not be opened.")
             self._failure = f"The device could not be opened: {error}. The log has the details; ./webui.sh repairs the installation."
+        if runner is None:
+            self._status = replace(self._status, state="refused", reason=self._failure)
             _report(on_ready, None, self._failure)
             return None
         self._memory = runner.memory
+        self._status = replace(self._status, device=runner.device.label, state="idle")
         _report(on_ready, DeviceInfo(runner.device.label, runner.device.warning), "")
         return runner
+
+    def _run_item(self, item: _Item, runner: Runner) -> None:
+        checkpoint = checkpoint_after(item.work, self._status.checkpoint)
+        self._status = replace(
+            self._status, state="busy", job_id=item.job_id, checkpoint=checkpoint
+        )
+        try:
+            _run(replace(item, sink=following(item.sink, self._set_activity)), runner, self._rest)
+        finally:
+            self._rest()
+
+    def _set_activity(self, text: str) -> None:
+        self._status = replace(self._status, activity=text)
+
+    def _rest(self) -> None:
+        self._status = replace(self._status, state="idle", job_id="", activity="")
 
 
 def _report(
@@ -127,15 +165,19 @@ def _report(
         logger.exception("An unexpected error after the device was opened.")
 
 
-def _run_item(item: _Item, runner: Runner) -> None:
+def _run(item: _Item, runner: Runner, on_end: Callable[[], None]) -> None:
+    """Do some work; `on_end` is called before its future tells the end."""
     try:
         result = runner.run(item.work, item.sink, item.cancel)
     except WebUIError as error:
         # The job is kept in memory with its error; a traceback would keep the frames alive, and with them the weights.
         error.__context__ = error.__cause__ = None
+        on_end()
         item.future.set_exception(error.with_traceback(None))
     except BaseException as error:  # the thread goes on, even if an extension ends the program
         logger.exception("A job failed with an unexpected error.")
+        on_end()
         item.future.set_exception(internal_error(error))
     else:
+        on_end()
         item.future.set_result(result)

@@ -41,6 +41,7 @@ class Dispatcher:
         self._prepare = prepare
         self._finish = finish
         self._lock = threading.RLock()
+        self._thread = threading.local()
         self._running: dict[str, Job] = {}  # those that the executor has, oldest first
         self._is_open = False
         self._is_loading = False
@@ -59,9 +60,15 @@ class Dispatcher:
 
     def dispatch(self) -> None:
         """Start jobs until the slots are full; if nothing is left to run, the pending load."""
-        while (job := self._take_next()) is not None:
-            self._start(job)
-        self._load_if_idle()
+        if self._thread.__dict__.get("is_dispatching"):
+            return  # work that failed at once: thousands of such jobs would go deeper and deeper, the caller goes on
+        self._thread.is_dispatching = True
+        try:
+            while (job := self._take_next()) is not None or self._load_if_idle():
+                if job is not None:
+                    self._start(job)
+        finally:
+            self._thread.is_dispatching = False
 
     def jobs(self) -> list[Job]:
         """Return the jobs that the executor has, oldest first."""
@@ -97,7 +104,7 @@ class Dispatcher:
             logger.exception("A job could not be prepared.")
             self._end(job, error)
             return
-        future = self._submit(job.plan, job.receive, job.cancel)
+        future = self._submit(job.plan, job.receive, job.cancel, job.id)
         job.on_interrupt = future.cancel  # ends it at once if the device is not open yet
         if job.cancel.is_interrupted():
             future.cancel()
@@ -117,27 +124,33 @@ class Dispatcher:
                 self._running.pop(job.id, None)
 
     def _submit(
-        self, work: Work[Any], sink: Sink = ignore_events, cancel: CancelToken | None = None
+        self,
+        work: Work[Any],
+        sink: Sink = ignore_events,
+        cancel: CancelToken | None = None,
+        job_id: str = "",
     ) -> Future[Any]:
         """Return the future of some work; one that has failed if the executor does not accept it."""
         try:
-            return self._executor.submit(work, sink, cancel)
+            return self._executor.submit(work, sink, cancel, job_id)
         except Exception as error:  # no error may stop the queue
             logger.exception("The device did not accept its work.")
             failed: Future[Any] = Future()
             failed.set_exception(error)
             return failed
 
-    def _load_if_idle(self) -> None:
+    def _load_if_idle(self) -> bool:
+        """Start the pending load if nothing is left to run, and return whether it was started."""
         with self._lock:
             is_busy = self._running or self._is_loading
             if is_busy or self._pending_load is None or not self._is_open:
-                return
+                return False
             (work, on_loaded), self._pending_load = self._pending_load, None
             self._is_loading = True
         future = self._submit(work)
         future.add_done_callback(on_loaded)
         future.add_done_callback(self._on_loaded)
+        return True
 
     def _on_loaded(self, future: Future[None]) -> None:
         del future

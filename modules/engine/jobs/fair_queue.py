@@ -7,7 +7,7 @@ order that is shown.
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -33,10 +33,15 @@ class QueuePosition:
 
 
 class FairQueue:
-    """Waiting jobs in order. Not thread-safe: the queue holds its lock."""
+    """Waiting jobs in order. Not thread-safe: the queue holds its lock.
+
+    Nothing looks at every job but `job_ids` and `restore`: ten thousand may wait.
+    """
 
     def __init__(self) -> None:
-        self._positions: list[QueuePosition] = []
+        self._positions: list[QueuePosition] = []  # sorted
+        self._by_job: dict[str, QueuePosition] = {}
+        self._by_source: dict[str, list[QueuePosition]] = {}  # sorted; none is empty
         self._round = 0
         self._number = 0
         self._last_source = ""  # the source of the job that was popped last
@@ -49,12 +54,15 @@ class FairQueue:
         """Return the queued jobs, next first."""
         return [position.job_id for position in self._positions]
 
+    def index(self, job_id: str) -> int | None:
+        """Return how many jobs come before a queued one; None if it is not queued."""
+        position = self._by_job.get(job_id)
+        return None if position is None else bisect_left(self._positions, position)
+
     def add(self, job_id: str, source: str) -> QueuePosition:
         """Add a job to the first round in which its source has none yet."""
-        own_rounds = [position.round for position in self._positions if position.source == source]
-        job_round = (
-            own_rounds[-1] + 1 if own_rounds else self._round + (self._last_source == source)
-        )
+        own = self._by_source.get(source)
+        job_round = own[-1].round + 1 if own else self._round + (self._last_source == source)
         self._number += 1
         return self._insert(QueuePosition(job_round, self._number, job_id, source))
 
@@ -71,20 +79,21 @@ class FairQueue:
         """Remove and return the next job; None if the queue is empty."""
         if not self._positions:
             return None
-        position = self._positions.pop(0)
+        position = self._positions[0]
+        self._delete(position)
         self._round, self._last_source = position.round, position.source
         return position.job_id
 
     def remove(self, job_id: str) -> bool:
         """Remove a job and return whether it was queued."""
-        index = self._index(job_id)
-        if index is not None:
-            del self._positions[index]
-        return index is not None
+        position = self._by_job.get(job_id)
+        if position is not None:
+            self._delete(position)
+        return position is not None
 
     def move(self, job_id: str, direction: Move) -> Mapping[str, QueuePosition]:
         """Move a job and return the changed positions by job; empty if nothing moves."""
-        index = self._index(job_id)
+        index = self.index(job_id)
         if index is None:
             return {}
         if direction == "front":
@@ -93,23 +102,31 @@ class FairQueue:
         if not 0 <= other < len(self._positions):
             return {}
         moved, swapped = self._positions[index], self._positions[other]
-        self._positions[index] = replace(swapped, round=moved.round, number=moved.number)
-        self._positions[other] = replace(moved, round=swapped.round, number=swapped.number)
-        return {moved.job_id: self._positions[other], swapped.job_id: self._positions[index]}
+        self._delete(moved)
+        self._delete(swapped)
+        return {
+            moved.job_id: self._insert(replace(moved, round=swapped.round, number=swapped.number)),
+            swapped.job_id: self._insert(replace(swapped, round=moved.round, number=moved.number)),
+        }
 
     def _move_to_front(self, index: int) -> Mapping[str, QueuePosition]:
         if index == 0:
             return {}
-        front = self._positions[0]
-        position = replace(self._positions.pop(index), round=front.round, number=front.number - 1)
-        self._positions.insert(0, position)
-        return {position.job_id: position}
+        front, moved = self._positions[0], self._positions[index]
+        self._delete(moved)
+        position = replace(moved, round=front.round, number=front.number - 1)
+        return {position.job_id: self._insert(position)}
 
     def _insert(self, position: QueuePosition) -> QueuePosition:
         insort(self._positions, position)
+        insort(self._by_source.setdefault(position.source, []), position)
+        self._by_job[position.job_id] = position
         return position
 
-    def _index(self, job_id: str) -> int | None:
-        return next(
-            (i for i, position in enumerate(self._positions) if position.job_id == job_id), None
-        )
+    def _delete(self, position: QueuePosition) -> None:
+        own = self._by_source[position.source]
+        for positions in (self._positions, own):
+            del positions[bisect_left(positions, position)]
+        if not own:
+            del self._by_source[position.source]
+        del self._by_job[position.job_id]

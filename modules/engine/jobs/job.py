@@ -85,7 +85,6 @@ class Job:
         self._save = save
         self._store = store
         self._lock = threading.Lock()
-        self._is_last_batch = False
         self._ended = Completion()
         self._state: JobState = "queued"
         self._phase = "Waiting"
@@ -177,7 +176,7 @@ class Job:
 
     def stop_after_image(self) -> None:
         """Request the job to stop after the running batch."""
-        self._is_last_batch = True
+        self.cancel.stop_after_batch()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait at most `timeout_s` for the job to end and return whether it has ended."""
@@ -320,7 +319,7 @@ class Job:
 
     def _start_batch(self, index: int) -> None:
         self.cancel.end_skip()
-        if index and self._is_last_batch:
+        if index and self.cancel.stops_after_batch():
             self.cancel.interrupt()
 
     def _set_preview(self, preview: Image.Image) -> None:

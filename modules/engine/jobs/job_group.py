@@ -11,20 +11,18 @@ from modules.core.errors import Cancelled, UserError, WebUIError
 from modules.core.text import escape
 from modules.engine.image_saver import ImageSaver
 from modules.engine.jobs.cell_run import CellRun, GroupSpec
+from modules.engine.jobs.group_progress import current_preview, overall_progress, phase_text
 from modules.engine.jobs.group_record import CellAttempt, CellSummary
 from modules.engine.jobs.job import Job
 from modules.engine.jobs.job_record import renumber
 from modules.engine.jobs.job_status import ENDED_STATES, Completion, JobState, JobStatus
 from modules.engine.jobs.queue import JobQueue
-from modules.params.events import Progress
 from modules.params.requests.job_request import JobRequest
 from modules.params.results import GeneratedImage
 from modules.scripts.protocol import Cell, CellResult, ScriptImage
 
 logger = logging.getLogger(__name__)
 
-# Each cell counts as this many steps, so that the bar moves smoothly, however many steps the cell's job has.
-_STEPS_PER_CELL = 100
 # Of a group without a current cell.
 _PHASES: Mapping[JobState, str] = {"queued": "Waiting", "done": "", "failed": "", "cancelled": ""}
 _SUSPENDED = "The server was stopped; this goes on at its next start."
@@ -50,6 +48,7 @@ class JobGroup:
         self._saver = image_saver
         self._count = spec.script.cell_count(spec.args)
         self._lock = threading.Lock()
+        self._cell_ended = threading.Condition()
         self._is_interrupted = threading.Event()
         self._is_suspended = threading.Event()
         self._ended = Completion()
@@ -61,6 +60,7 @@ class JobGroup:
         self._has_success = False  # of a cell, with images or without
         self._images: list[GeneratedImage] = []
         self._cells: list[CellSummary] = []  # those that have ended
+        self._control_maps: dict[bytes, None] = {}  # as a set, in order
         self._notes: list[str] = []
         self._noted: set[str] = set()  # without the names of the cells
         self._errors: list[str] = []
@@ -87,18 +87,19 @@ class JobGroup:
             if run.cell.is_shown:
                 images += renumber(run.images(), len(images))
         count = max(self._count, ended_count)
-        current = next((run for run in runs if not run.has_ended()), None)
         return JobStatus(
             id=self.id,
             state=state,
-            phase=self._phase(current) if state == "running" else _PHASES[state],
-            progress=_progress(runs, ended_count, count),
+            phase=phase_text(runs, count, self.spec.script.noun, self._queue)
+            if state == "running"
+            else _PHASES[state],
+            progress=overall_progress(runs, ended_count, count),
             images=tuple(images),
             image_count=max(count, len(images)),
             notes=notes,
             error=error,
             exception=exception,
-            preview_number=_preview_number(current),
+            preview_number=current_preview(runs)[0],
         )
 
     def cells(self) -> list[CellSummary]:
@@ -149,11 +150,18 @@ class JobGroup:
 
     def preview(self) -> bytes:
         """Return the latest preview as JPEG, or b"" if there is none."""
-        return next((preview for job in self._jobs() if (preview := job.preview())), b"")
+        with self._lock:
+            runs = self._runs
+        return current_preview(runs)[1]
 
     def depth_map(self) -> bytes:
         """Return b"": each cell has its own depth map."""
         return b""
+
+    def control_maps(self) -> tuple[bytes, ...]:
+        """Return what the ControlNet models of this run's cells have seen as PNG, each image once; of some scripts alone."""
+        with self._lock:
+            return tuple(self._control_maps)
 
     def interrupt(self) -> None:
         """Stop the current cells at their next step and omit the remaining ones."""
@@ -226,19 +234,32 @@ class JobGroup:
     ) -> list[CellResult]:
         """Run cells at the same time and return how they ended; after a stop, only of those that had begun."""
         self._count = max(self._count, self._ended_count + len(cells))
-        waits_for_slots = self.spec.script.waits_for_slots
-        free_slots = threading.Semaphore(self._queue.slots if waits_for_slots else len(cells))
         results: list[CellResult] = []
         for position, cell in enumerate(cells, self._ended_count):
-            free_slots.acquire()
+            self._wait_for_slot()
             results += self._collect_results(waits=False)
             run = CellRun(
                 self.spec, cell, position, attempts.get(position, ()), self._queue, self._saver
             )
             if not self._start(run):
                 break
-            run.add_done_callback(free_slots.release)
+            run.add_done_callback(self._on_cell_end)
         return results + self._collect_results(waits=True)
+
+    def _wait_for_slot(self) -> None:
+        """Wait until fewer cells are left than there are slots; their number changes when workers come and go."""
+        if not self.spec.script.waits_for_slots:
+            return
+        with self._cell_ended:
+            while self._unended_count() >= max(1, self._queue.slots):
+                self._cell_ended.wait()
+
+    def _unended_count(self) -> int:
+        return sum(not run.has_ended() for run in self._runs)
+
+    def _on_cell_end(self) -> None:
+        with self._cell_ended:
+            self._cell_ended.notify_all()
 
     def _start(self, run: CellRun) -> bool:
         """Start a cell and return whether it was started: after a stop none is."""
@@ -268,6 +289,8 @@ class JobGroup:
             results.append(result)
             with self._lock:
                 self._add(run.cell, result)
+                if self.spec.script.shows_control_maps and run.job is not None:
+                    self._control_maps |= dict.fromkeys(run.job.control_maps())
                 self._runs = self._runs[1:]
         return results
 
@@ -348,32 +371,3 @@ class JobGroup:
         """Return the jobs of the current cells."""
         with self._lock:
             return [run.job for run in self._runs if run.job is not None]
-
-    def _phase(self, current: CellRun | None) -> str:
-        """Return the phase of a running group, with the name of the current cell."""
-        if current is None:
-            return "Waiting"
-        phase = "Reading"
-        if current.job is not None:
-            status = current.job.status()
-            is_queued = status.state == "queued"
-            phase = self._queue.waiting_phase(status.id) if is_queued else status.phase
-        if not current.cell.name:
-            return phase
-        number = current.position + 1
-        count = max(self._count, number)
-        return f"{current.cell.name}, {number} of {count} {self.spec.script.noun}s: {phase}"
-
-
-def _progress(runs: Sequence[CellRun], ended_count: int, count: int) -> Progress:
-    """Return the progress of a group; that of its only job, if it has no other."""
-    statuses = [run.job.status() for run in runs if run.job is not None]
-    if runs and statuses and not runs[0].cell.name:
-        return statuses[0].progress
-    fraction = ended_count + sum(status.progress.fraction for status in statuses)
-    return Progress(round(fraction * _STEPS_PER_CELL), count * _STEPS_PER_CELL)
-
-
-def _preview_number(current: CellRun | None) -> int:
-    number = 0 if current is None or current.job is None else current.job.status().preview_number
-    return current.position * 10**6 + number if current is not None and number else 0

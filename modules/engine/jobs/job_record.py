@@ -133,3 +133,20 @@ def seed_from_row(row: sqlite3.Row) -> int:
 def renumber(images: Iterable[GeneratedImage], start: int) -> list[GeneratedImage]:
     """Return the images of several jobs numbered as those of one, from `start`."""
     return [replace(image, index=start + i) for i, image in enumerate(images)]
+
+
+def delete_images_without_file(connection: sqlite3.Connection) -> None:
+    """Delete the record of an image whose file a kill has prevented: it is made again."""
+    latest = connection.execute(
+        "SELECT id, path, max(position) FROM images WHERE job_id IN"
+        " (SELECT id FROM jobs WHERE state = 'running'"
+        " UNION SELECT job_id FROM cells WHERE state = 'running'"
+        " UNION SELECT id FROM groups WHERE ended IS NULL) GROUP BY job_id"
+    ).fetchall()
+    missing = [(image["id"],) for image in latest if _is_missing(Path(image["path"]))]
+    connection.executemany("DELETE FROM images WHERE id = ?", missing)
+
+
+def _is_missing(path: Path) -> bool:
+    """Return whether there is no such file, or an empty one, in a folder that can be read."""
+    return path.parent.is_dir() and not (path.is_file() and path.stat().st_size)

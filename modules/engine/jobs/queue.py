@@ -257,8 +257,7 @@ class JobQueue:
     def jobs_ahead_of(self, job_id: str) -> int | None:
         """Return the number of queued jobs before a queued one; None if it is not queued."""
         with self._lock:
-            ids = self._waiting.job_ids()
-        return ids.index(job_id) if job_id in ids else None
+            return self._waiting.index(job_id)
 
     def waiting_phase(self, job_id: str) -> str:
         """Return the phase text of a queued job: what it waits for."""

@@ -19,6 +19,7 @@ from modules.engine.jobs.group_store import GroupStore, recover_groups
 from modules.engine.jobs.input_images import InputImageStore
 from modules.engine.jobs.job_record import (
     JobRecord,
+    delete_images_without_file,
     path_from_row,
     read_images,
     record_from_rows,
@@ -41,8 +42,10 @@ logger = logging.getLogger(__name__)
 
 # Records of ended jobs beyond this number are deleted, oldest first; their images stay in the outputs folder.
 MAX_ENDED = 10_000
-# This many failed and cancelled jobs keep their input images, so that they can be retried.
+# This many failed and cancelled jobs keep their input images, so that they can be retried, and as many finished ones those
+# of their ControlNet units, so that their images can be reproduced.
 MAX_RETRIABLE = 50
+_UNIT_IMAGES = "control_units.%"
 _STOPPED_ERROR = "The server was stopped while it ran{finished}."
 
 
@@ -258,6 +261,15 @@ class JobStore:
         """
         return self._input_images.read(name)
 
+    def find_image_job(self, infotext: str) -> JobRecord | None:
+        """Return the latest job that made an image with an infotext, None if no stored one did."""
+        found = self._select_records(
+            "WHERE id IN (SELECT job_id FROM images WHERE infotext = ?)"
+            " ORDER BY created DESC LIMIT 1",
+            (infotext,),
+        )
+        return found[0] if found else None
+
     # Input images of groups
 
     def release_group(self, group_id: str) -> None:
@@ -270,7 +282,7 @@ class JobStore:
     def _recover(self, connection: sqlite3.Connection) -> None:
         """Mark jobs that ran when the last server stopped as failed, and delete records beyond the limits."""
         with connection:
-            _delete_images_without_file(connection)
+            delete_images_without_file(connection)
             running = connection.execute(
                 "SELECT id, image_count,"
                 " (SELECT count(*) FROM images WHERE job_id = jobs.id) AS finished_count"
@@ -308,27 +320,28 @@ class JobStore:
         connection.execute(f"DELETE FROM jobs WHERE id IN {old_jobs}", limit)
 
     def _delete_unused_images(self, status: JobStatus) -> None:
-        """Delete the input images of a successful job, or of the failed jobs beyond the retry limit."""
+        """Delete the input images of a successful job, but not those of its units, and all of the jobs beyond the limit."""
         if not self.is_durable():
             return
-        job_ids = [status.id]
-        if status.state != "done":
-            job_ids = self._database.select_column(
-                "SELECT id FROM jobs WHERE ended IS NOT NULL"
-                " AND id IN (SELECT owner_id FROM input_images)"
-                " ORDER BY ended DESC LIMIT -1 OFFSET ?",
-                (self._max_retriable,),
-            )
-        for job_id in job_ids:
+        is_done = status.state == "done"
+        if is_done:
+            self._delete_input_images(status.id, kept_fields=_UNIT_IMAGES)
+        for job_id in self._database.select_column(
+            "SELECT id FROM jobs WHERE ended IS NOT NULL AND (state = 'done') = ?"
+            " AND id IN (SELECT owner_id FROM input_images)"
+            " ORDER BY ended DESC LIMIT -1 OFFSET ?",
+            (is_done, self._max_retriable),
+        ):
             self._delete_input_images(job_id)
 
-    def _delete_input_images(self, owner_id: str) -> None:
-        """Delete the input images of a job or a group that nothing else needs."""
+    def _delete_input_images(self, owner_id: str, kept_fields: str = "") -> None:
+        """Delete the input images of a job or a group that nothing else needs, but not those of fields like `kept_fields`."""
+        of_owner = "WHERE owner_id = ? AND field NOT LIKE ?", (owner_id, kept_fields)
         with self._database.lock:
             names = self._database.select_column(
-                "SELECT name FROM input_images WHERE owner_id = ?", (owner_id,)
+                f"SELECT name FROM input_images {of_owner[0]}", of_owner[1]
             )
-            self._database.write("DELETE FROM input_images WHERE owner_id = ?", (owner_id,))
+            self._database.write(f"DELETE FROM input_images {of_owner[0]}", of_owner[1])
             self._input_images.drop(name for name in names if not self._is_image_referenced(name))
 
     def _is_image_referenced(self, name: str) -> bool:
@@ -360,23 +373,6 @@ class JobStore:
             "SELECT * FROM input_images WHERE owner_id = ?", job_id
         )
         return record_from_rows(job, read_images(images), input_images)
-
-
-def _delete_images_without_file(connection: sqlite3.Connection) -> None:
-    """Delete the record of an image whose file a kill has prevented: it is made again."""
-    latest = connection.execute(
-        "SELECT id, path, max(position) FROM images WHERE job_id IN"
-        " (SELECT id FROM jobs WHERE state = 'running'"
-        " UNION SELECT job_id FROM cells WHERE state = 'running'"
-        " UNION SELECT id FROM groups WHERE ended IS NULL) GROUP BY job_id"
-    ).fetchall()
-    missing = [(image["id"],) for image in latest if _is_missing(Path(image["path"]))]
-    connection.executemany("DELETE FROM images WHERE id = ?", missing)
-
-
-def _is_missing(path: Path) -> bool:
-    """Return whether there is no such file, or an empty one, in a folder that can be read."""
-    return path.parent.is_dir() and not (path.is_file() and path.stat().st_size)
 
 
 def _stopped_error(job: sqlite3.Row) -> str:

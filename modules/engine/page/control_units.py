@@ -9,13 +9,12 @@ from typing import Any, cast
 from modules.core.errors import UserError
 from modules.engine.page.uploads import UploadStore
 from modules.images.strokes import parse_strokes
-from modules.params.image import ImageField, is_image_field
+from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
-from modules.params.requests.control_unit import ControlUnit
+from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
 
 # Values of a unit's form that are no fields: what was painted on its picture, and whether that is its mask.
 STROKES, PAINTS_MASK = "image_strokes", "paints_mask"
-UNIT_IMAGES = tuple(name for name, it in ControlUnit.model_fields.items() if is_image_field(it))
 _OTHERS = ControlUnit.model_fields.keys() - set(UNIT_IMAGES)
 
 

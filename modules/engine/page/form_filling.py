@@ -8,13 +8,12 @@ from typing import Any, cast
 
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import make_infotext_context
-from modules.engine.page.control_units import UNIT_IMAGES
 from modules.engine.page.override_chips import format_overrides
 from modules.images.metadata import read_metadata
 from modules.infotext import Infotext, InfotextResult, extract_infotext, interpret_infotext
 from modules.infotext.text_format import parse_infotext
 from modules.params.field_schema import MAX_JAVASCRIPT_INTEGER
-from modules.params.requests.control_unit import ControlUnit
+from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
 
 _NOTHING_MADE = "No picture has been made yet. Put an infotext into the prompt box, then press ↙."
 _ONLY_A_PROMPT = "The prompt box holds no infotext, only a prompt: nothing was changed."

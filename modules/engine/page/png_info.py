@@ -15,6 +15,7 @@ from modules.engine.reproduce import (
     ReproductionResult,
     compare_reproduction,
     parse_for_reproduction,
+    with_control_images,
 )
 from modules.images.metadata import read_metadata
 from modules.infotext import extract_infotext, format_infotext, interpret_infotext
@@ -94,10 +95,11 @@ def start_reproduction(engine: Engine, uploads: UploadStore, upload_id: str) -> 
     """Start a job that makes an uploaded image again, and return its id.
 
     Raises:
-        WebUIError: its file does not say enough, or a model is missing.
+        WebUIError: its file does not say enough, or a model or an image of a ControlNet unit is missing.
     """
     metadata = read_metadata(uploads.read(upload_id))
     request = parse_for_reproduction(metadata, make_infotext_context(engine)).to_request()
+    request = with_control_images(request, metadata, engine.queue.store)
     return engine.run_script(REPRODUCE.name, request, {"file": upload_id}, "page").id
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
 from modules.core.errors import UserError
-from modules.params.image import InputImage, Mask
+from modules.params.image import InputImage, Mask, is_image_field
 from modules.params.param import param, validate
 
 # Names and values are those of sd-webui-controlnet's API.
@@ -213,6 +213,9 @@ class ControlUnit(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """Return a validated copy with some fields changed."""
         return validate(type(self), {**dict(self), **changes})
+
+
+UNIT_IMAGES = tuple(name for name, it in ControlUnit.model_fields.items() if is_image_field(it))
 
 
 def read_units(value: Any) -> tuple[ControlUnit, ...]:  # Any: whatever a form or a JSON body holds

@@ -1,5 +1,6 @@
 // The state of the device as a dot with words, and what the server has to say in a banner that can be closed.
 import {button, call, make} from "./core.js";
+import {workersFold} from "./workers.js";
 
 const QUICK_MS = 1000, SLOW_MS = 4000;
 const closedKey = (line) => `webui-closed-${line}`;
@@ -10,7 +11,8 @@ export function showState(place, banner) {
   state.setAttribute("role", "status");
   state.tabIndex = 0;
   state.append(make("span", "state-dot"), words);
-  place.append(state);
+  const workers = workersFold();
+  place.append(state, workers.root);
 
   function tell(phase, text, isQuiet) {
     if (words.textContent !== text) words.textContent = text;
@@ -48,6 +50,7 @@ export function showState(place, banner) {
       if (isLost) document.dispatchEvent(new Event("webui-server-back"));
       isLost = false;
       tell(status.phase, isReady ? `Ready${status.device ? ` · ${status.device}` : ""}` : status.text, isReady);
+      workers.tell(status.workers);
       showBanner([status.warning, status.demo, ...status.extension_errors].filter(Boolean));
       if (isReady) delay = SLOW_MS;
     } catch {

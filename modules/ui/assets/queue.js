@@ -3,6 +3,7 @@ import {button as makeButton, call, make} from "./core.js";
 import {openLightbox} from "./lightbox.js";
 import {copyButton, downloadLink, sendPicture} from "./output/tools.js";
 import {schemas} from "./page_state.js";
+import {nameOf, showWorkers, workerList} from "./workers.js";
 
 const POLL_MS = 1000;
 const CLEARED = "webui-queue-cleared";  // when the latest job ended that was cleared from this browser's list
@@ -125,8 +126,10 @@ function arrange(list, ordered) {
 export function mount(element) {
   const panel = element.querySelector("#queue");
   const rows = {};  // job id -> its element
+  const workers = panel.querySelector(".queue-workers"), listed = workerList();
+  workers.append(listed);
   let isFetching = false;
-  let latest = {jobs: [], past: []};
+  let latest = {jobs: [], past: [], workers: []};
 
   const cleared = () => Number(localStorage.getItem(CLEARED) ?? 0);
 
@@ -143,7 +146,8 @@ export function mount(element) {
       row.dataset.state = job.state;
       row.querySelector(".queue-actions").replaceChildren(...actions(job));
     }
-    setText(row.querySelector(".queue-state"), statusText(job, position));
+    const doers = latest.workers.filter((worker) => worker.job_id === job.id).map(nameOf);
+    setText(row.querySelector(".queue-state"), [statusText(job, position), ...doers].join(" · "));
     row.querySelector(".queue-bar").hidden = job.state !== "running";
     row.querySelector(".queue-done").style.width = `${Math.round(job.progress * 100)}%`;
     const preview = row.querySelector(".queue-preview");
@@ -159,10 +163,13 @@ export function mount(element) {
   }
 
   function show(queue) {
+    latest = queue;
+    workers.hidden = !queue.workers_text;
+    setText(workers.firstChild, queue.workers_text);
+    showWorkers(listed, queue.workers);
     let number = 0;
     const jobs = queue.jobs.map((job) => draw(job, job.state === "queued" ? (number += 1) : 0));
     arrange(panel.querySelector(".queue-jobs"), jobs);
-    latest = queue;
     const past = queue.past.filter((job) => job.ended > cleared());
     arrange(panel.querySelector(".queue-past"), past.map((job) => draw(job, 0)));
     const ids = new Set([...queue.jobs, ...past].map((job) => job.id));

@@ -14,6 +14,7 @@ _HTML = """
     <button type="button" data-queue="cancel" title="Stop what runs, and take out what waits">Cancel all</button>
   </div>
   <p class="notice queue-remark" hidden></p>
+  <details class="queue-workers" open hidden><summary></summary></details>
   <ol class="queue-jobs" aria-label="Running and waiting jobs"></ol>
   <p class="queue-empty" hidden>No jobs yet: what you generate, and what programs ask for, is listed here.</p>
   <div class="queue-head queue-title" hidden>

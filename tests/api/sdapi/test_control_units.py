@@ -130,6 +130,28 @@ def test_what_the_models_have_seen_is_appended_to_the_images(client: TestClient)
 
 
 @pytest.mark.usefixtures("model")
+@pytest.mark.parametrize(
+    ("script_name", "script_args", "count"),
+    [
+        ("prompt matrix", [False, False, "positive", "comma", 0], 5 + 1),
+        ("prompts from file or textbox", [False, False, "start", "a dog\na cat"], 2 + 1),
+        # Of these sd-webui-controlnet's answer has none either.
+        ("x/y/z plot", {"x_type": "Steps", "x_values": "2, 3", "include_lone_images": True}, 3),
+    ],
+)
+def test_scripts_that_return_all_images_append_what_the_models_have_seen_once(
+    client: TestClient, script_name: str, script_args: Any, count: int
+):
+    unit = {**WEBUIAPI_UNIT, "module": "none", "mask": None}
+    units = {"controlnet": {"args": [unit]}}
+    body = {"prompt": "a|b|c", "script_name": script_name, "script_args": script_args}
+    assert len(post(client, alwayson_scripts=units, **body)["images"]) == count
+    unit["save_detected_map"] = False
+    without = len(post(client, alwayson_scripts=units, **body)["images"])
+    assert without == (count if script_name == "x/y/z plot" else count - 1)
+
+
+@pytest.mark.usefixtures("model")
 def test_krita_ais_requests_are_answered(client: TestClient, executor: FakeExecutor):
     post(client, **KRITA_INPAINT)
     (unit,) = units_of(executor)
@@ -263,3 +285,34 @@ def test_units_are_described_in_the_schema():
     assert fields["image"]["anyOf"][0]["contentEncoding"] == "base64"
     assert fields["weight"]["anyOf"][0] == {"maximum": 2, "minimum": 0, "type": "number"}
     assert "$ref" not in json.dumps(units)
+
+
+@pytest.mark.usefixtures("model")
+@pytest.mark.parametrize(
+    ("script_name", "script_args", "count"),
+    [
+        ("loopback", {"loops": 2}, 3),
+        ("sd upscale", {"overlap": 0, "upscaler": "None"}, 1),
+        ("x/y/z plot", {"x_type": "[ControlNet] Weight", "x_values": "0.5, 0.75"}, 1),
+    ],
+)
+def test_each_cell_of_a_script_has_the_units(
+    client: TestClient, executor: FakeExecutor, script_name: str, script_args: Any, count: int
+):
+    own = {"image": PICTURE, "model": "sketch", "enabled": True}
+    script = {"script_name": script_name, "script_args": script_args}
+    answer = post(
+        client,
+        task="img2img",
+        init_images=[png("blue")],
+        alwayson_scripts={"controlnet": {"args": [own, {**own, "image": None}]}},
+        **script,
+    )
+    assert len(answer["images"]) == count
+    first, second = units_of(executor)
+    assert first.image is not None and first.image.to_pil().getpixel((0, 0)) == (255, 0, 0)
+    assert second.image is None, "it takes the init image: of a loop, or of a tile"
+    is_weight = script_name == "x/y/z plot"
+    assert first.weight == second.weight == (0.75 if is_weight else 1)
+    for text in json.loads(answer["info"])["infotexts"]:
+        assert "ControlNet 0: " in text and "ControlNet 1: " in text

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from modules.backend.control.controlnet import DOWN, MIDDLE, ControlNetStep, ControlNetwork
 from modules.backend.control.unit_schedule import UnitSchedule, output_weights
@@ -152,3 +153,22 @@ def test_a_control_picture_is_encoded_once(network: ControlNetwork):
     first = network.encode(hint)
     assert network.encode(hint.clone()) is first
     assert network.encode(hint + 0.1) is not first
+
+
+def test_a_step_computes_what_the_stock_network_does_without_the_hint_encoder(
+    network: ControlNetwork, encoded: Tensor, call: UNetCall
+):
+    stock = files.make_controlnet(checkpoints.tiny_modules()[0])
+    hint = torch.rand(1, 3, 64, 64).expand(len(call.sample), -1, -1, -1)
+    counts: list[int] = []
+    for compute in (
+        lambda: outputs_of(ControlNetStep(network, encoded, ALWAYS, ONES), call),
+        lambda: stock(call.sample, call.timestep, call.encoder_hidden_states, hint),
+        lambda: stock.controlnet_cond_embedding(hint),
+    ):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            compute()
+        counts.append(counter.get_total_flops())
+    ours, whole, encoder = counts
+    assert encoder > 0
+    assert ours == whole - encoder

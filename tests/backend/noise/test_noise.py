@@ -169,6 +169,15 @@ def test_another_step_than_was_foretold_gets_its_own_noise():
         assert torch.equal(noise.between(*step), plain.between(*step))
 
 
+@pytest.mark.parametrize("options", [{"source": "NV"}, {"eta_noise_seed_delta": 31337}])
+def test_later_noise_that_is_drawn_ahead_is_the_same(options: dict[str, object]):
+    noise, plain = make_noise(7, 8, **options), make_noise(7, 8, **options)  # type: ignore[arg-type]
+    assert torch.equal(noise(), plain())
+    noise.draw_ahead([], 6)
+    for _ in range(8):  # two more than were foretold
+        assert torch.equal(noise(), plain())
+
+
 # Variations
 
 

@@ -160,3 +160,26 @@ def test_no_error_ends_the_thread_of_the_device(tokenizer: ClipTokenizer, error:
         failure = executor.submit(Raise(error)).exception(PATIENCE_S)
         assert str(failure).startswith(f"Internal error: {type(error).__name__}")
     assert executor.stop(10)
+
+
+def test_the_device_is_the_one_worker(engine: Engine):
+    executor = engine.executor
+    assert [worker.state for worker in executor.workers()] == ["starting"]
+    engine.start()
+    job = engine.submit(SMALL)
+    seen = []
+
+    def receive(event: Event) -> None:
+        seen.extend(executor.workers())
+
+    assert job.wait(PATIENCE_S)
+    executor.submit(job.plan, receive, None, job.id).result(PATIENCE_S)
+    assert {(worker.state, worker.job_id, worker.checkpoint) for worker in seen} == {
+        ("busy", job.id, "tiny.safetensors")
+    }
+    assert {"Sampling", "Decoding"} <= {worker.activity for worker in seen}
+    (rested,) = executor.workers()
+    assert (rested.state, rested.activity, rested.job_id) == ("idle", "", "")
+    assert rested.device.startswith("CPU")
+    assert rested.memory_used is not None and rested.memory_total is not None
+    assert 0 < rested.memory_used < rested.memory_total

@@ -100,3 +100,27 @@ def test_a_new_job_takes_its_turn_among_those_of_an_earlier_run():
     queue.restore([QueuePosition(37 + n, n, f"a{n}", "api") for n in range(3)])
     assert queue.add("p", "page").round == 0
     assert queue.job_ids() == ["a0", "p", "a1", "a2"]
+
+
+@given(st.lists(st.sampled_from(("page", "api")), min_size=1, max_size=8), moves)
+def test_a_job_is_found_wherever_it_is_moved_and_whatever_leaves(sources, moves):
+    queue = FairQueue()
+    for number, source in enumerate(sources):
+        queue.add(str(number), source)
+    for number, direction in moves:
+        queue.move(str(number), direction)
+    queue.remove("0")
+    while ids := queue.job_ids():
+        assert [queue.index(job) for job in [*ids, "0"]] == [*range(len(ids)), None]
+        assert queue.pop() == ids[0]
+
+
+def test_ten_thousand_jobs_of_four_sources_take_turns_until_the_last():
+    queue = FairQueue()
+    for source in ("page", "api", "bot", "script"):
+        for number in range(2500):
+            queue.add(f"{source} {number}", source)
+    for number in range(0, 2500, 2):
+        assert queue.remove(f"bot {number}")
+    popped = [job.split()[0] for job in iter(queue.pop, None)]
+    assert popped == ["page", "api", "script", "page", "api", "bot", "script"] * 1250

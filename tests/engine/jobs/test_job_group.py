@@ -163,7 +163,7 @@ def test_cells_that_are_yielded_together_run_together(engines: Callable[..., Any
     group = start(engine, "ant", "bad", "bee", "cat", at_once=True)
     executor.wait_until_held(3)
     status = group.status()
-    assert status.phase == "ant, 1 of 4 words: Sampling"
+    assert status.phase == "ant, 1 of 4 words (3 run at once): Sampling"
     executor.release()
     status = wait_for(group)
     assert prompts(status) == ["ant", "bee", "cat"]

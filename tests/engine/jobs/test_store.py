@@ -18,6 +18,7 @@ from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import StoredRequest, deserialize
 from modules.params.image import ImageField
 from modules.params.requests.base import MAX_SEED, GenerationRequest
+from modules.params.requests.control_unit import ControlUnit
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import GeneratedImage
@@ -225,6 +226,21 @@ def test_the_oldest_failed_jobs_lose_their_input_images(folder: Path):
         store.record("one").stored_request.image_names,
         len(store.record("two").stored_request.image_names),
     ) == ({}, 1)
+
+
+def test_the_latest_finished_jobs_keep_the_images_of_their_units(folder: Path):
+    store = JobStore(folder, max_retriable=1)
+    for number, job_id in enumerate(("one", "two")):
+        control = ImageField.from_pil(Image.new("RGB", (8, 8), (number, 0, 0)))
+        unit = ControlUnit(enabled=True, image=control)
+        add(store, job_id, Img2ImgRequest(init_image=INPUT_IMAGE, control_units=(unit,)))
+        store.log_image(job_id, 0, GeneratedImage(0, 1, f"text of {job_id}", Path("x.png")))
+        end(store, job_id, "done")
+    assert input_image_count(folder) == 1
+    found = [store.find_image_job(f"text of {job_id}") for job_id in ("one", "two", "three")]
+    names = [() if one is None else tuple(one.stored_request.image_names) for one in found]
+    assert names == [(), ("control_units.0.image",), ()]
+    assert found[2] is None
 
 
 def test_input_images_that_no_job_refers_to_are_deleted_at_the_next_start(folder: Path):

@@ -13,8 +13,10 @@ from PIL import Image
 from modules.core.errors import NotFound, UserError
 from modules.engine.engine import Engine
 from modules.engine.page.form_filling import fill_from_text
+from modules.engine.page.png_info import compare_with_upload, start_reproduction
 from modules.engine.page.requests import make_page_request
 from modules.engine.page.uploads import make_upload_store
+from modules.images.metadata import make_png_info
 from modules.params.image import ImageField
 from modules.params.image_kinds import MASK as MASK_KIND
 from modules.params.requests.control_unit import ControlUnit
@@ -135,3 +137,40 @@ def test_a_failed_job_is_retried_with_its_pictures(engine: Engine, executor: Fak
     assert engine.queue.retry(failed.id).wait(PATIENCE_S)
     assert executor.last_plan is not None
     assert executor.last_plan.request.control_units[0].image == PICTURE
+
+
+def test_an_image_is_reproduced_with_the_control_images_of_its_job(
+    engine: Engine, executor: FakeExecutor
+):
+    write_tiny_controlnet(engine.paths.data / "models" / "ControlNet" / "sketch.safetensors")
+    mask = ImageField.from_pil(MASK, MASK_KIND)
+    unit = ControlUnit(enabled=True, image=PICTURE, effective_region_mask=mask, model="sketch")
+    request = Txt2ImgRequest(
+        width=64, height=64, steps=4, seed=7, control_units=(ControlUnit(), unit)
+    )
+    job = engine.submit(request)
+    assert job.wait(PATIENCE_S)
+    data = job.status().images[0].path.read_bytes()
+    uploads = make_upload_store(engine)
+    upload_id = uploads.add(data).id
+    again = start_reproduction(engine, uploads, upload_id)
+    assert engine.job(again).wait(PATIENCE_S)
+    assert executor.last_plan is not None
+    images = {
+        "control_units.1.image": PICTURE,
+        "control_units.1.effective_region_mask": mask,
+    }
+    assert executor.last_plan.request.input_images() == images
+    compared = compare_with_upload(engine, uploads, again, engine.status(again))
+    assert compared.result.sentence.startswith("Identical")
+    stored = engine.queue.store.record(job.id).stored_request.image_names
+    (engine.paths.queue / "pictures" / stored["control_units.1.effective_region_mask"]).unlink()
+    with pytest.raises(UserError, match="The effective region mask of ControlNet unit 1 is no lo"):
+        start_reproduction(engine, uploads, upload_id)
+    with Image.open(io.BytesIO(data)) as image:
+        text = image.info["parameters"]
+    buffer = io.BytesIO()
+    other = make_png_info(text.replace("Seed: 7", "Seed: 8"))
+    Image.new("RGB", (64, 64)).save(buffer, "PNG", pnginfo=other)
+    with pytest.raises(UserError, match="and no job of this server made it"):
+        start_reproduction(engine, uploads, uploads.add(buffer.getvalue()).id)

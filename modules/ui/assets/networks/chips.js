@@ -64,14 +64,17 @@ export class Chips {
     });
     root.append(name, range, box, away);
     const update = (newUse, isMissing) => {
+      // A weight that is being typed or dragged stays while the prompts are read for another reason.
+      const isEdited = [box, range].includes(document.activeElement) && newUse.weight === use.weight;
       use = newUse;
       name.textContent = use.isNegative ? `− ${use.name}` : use.name;
       const where = use.isNegative ? "in the negative prompt" : "in the prompt";
       name.title = isMissing ? `There is no ${use.kind} '${use.name}'; the picture is made without it` : `${use.kind} ${where}`;
       root.classList.toggle("network-missing", isMissing);
       if (isMissing) name.append(make("span", "network-badge network-bad", "missing"));
-      if (document.activeElement !== box || Number(box.value) !== use.weight) box.value = use.weight ?? "";
       box.setAttribute("aria-invalid", String(use.weight === null));
+      if (isEdited) return;
+      box.value = use.weight ?? "";
       range.value = use.weight ?? 1;
       fill();
     };
