@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.jobs.job import Job
 
@@ -26,7 +27,7 @@ _IDLE_STATE: Mapping[str, Any] = {
 
 def progress_router(engine: Engine) -> APIRouter:
     """Return the routes that report, interrupt and skip the oldest running job."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.get("/progress")
     def progress(skip_current_image: bool = False) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class JobQueue:
         self._ended_ids: deque[str] = deque()
         self._restored_jobs: list[Job] = []
         self._restored = RestoredJobs(
-            store, lambda *request: self.make_plan(*request), image_saver.save
+            store, lambda request, options: self.make_plan(request, options), image_saver.save
         )
         self._is_paused = False
         self._is_stopping = False

@@ -123,10 +123,12 @@ def test_a_refiner_chosen_as_the_checkpoint_is_offered_as_the_refiner(engine: En
     engine.select_checkpoint("a-refiner")
     alone = describe(engine, "txt2img", {})[TASK]
     assert "is a refiner: it finishes" in alone.text
+    assert "can refine: put one, such as sd_xl_base_1.0.safetensors, into" in alone.text
     assert alone.values == {}  # no checkpoint here makes what it can refine
     write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
     engine.models.refresh()
     note = describe(engine, "txt2img", {})[TASK]
+    assert note.text.endswith("as the checkpoint one that it can refine: choose 'xl.safetensors'.")
     assert (note.button, note.checkpoint, note.values) == (
         "Use it as the refiner of xl.safetensors",
         "xl.safetensors",
