@@ -25,7 +25,10 @@ from modules.plan.planner import make_plan
 from modules.plan.work import LoadModel
 from tests.conftest import ROOT, write_listed_checkpoint
 
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = [  # Ray and its workers take a minute of a processor to start; test_cluster_parts has the rest
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+]
 PATIENCE_S = 300
 DEMO = ROOT / "models" / "Stable-diffusion" / "demo"
 
@@ -174,7 +177,6 @@ def test_an_error_keeps_its_class_and_its_sentence(workers: Workers):
     assert digests(workers.run(workers.plan(), ignore))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_workers_makes_the_same_bytes(
     tmp_path: Path, count: int, expected: list[tuple[int, str]]
