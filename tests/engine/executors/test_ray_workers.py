@@ -16,6 +16,7 @@ import pytest
 from modules.core.errors import Cancelled, UserError
 from modules.engine.executors import DeviceInfo, Executor
 from modules.engine.executors.cluster.ray_executor import RayExecutor, RayOptions
+from modules.engine.executors.local import LocalExecutor
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken, Event, Note, Output, Preview, Progress
@@ -23,6 +24,7 @@ from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
 from modules.plan.work import LoadModel
+from modules.prompt.tokens import ClipTokenizer
 from tests.conftest import ROOT, write_listed_checkpoint
 
 pytestmark = [  # Ray and its workers take a minute of a processor to start; test_cluster_parts has the rest
@@ -118,13 +120,28 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 
 
 @pytest.fixture(scope="module")
-def expected(workers: Workers) -> list[tuple[int, str]]:
-    """The images of a batch count of eight, made by one worker one by one."""
-    plan, single = workers.plan(n_iter=8), []
-    for number, image in enumerate(plan.images):
-        ((_, digest),) = digests(workers.run(workers.plan(seed=image.seed), ignore))
-        single.append((number, digest))
-    return single
+def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    """The images of a batch count of eight, made by the device of this process."""
+    folder = tmp_path_factory.mktemp("local")
+    tokenizer = ClipTokenizer(ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz")
+    local = LocalExecutor(DeviceOptions(kind="cpu", use_cpu=True, threads=1), tokenizer)
+    local.start(lambda info, failure: None)
+    workers = Workers(local, ModelIndex({"Checkpoint": [DEMO]}, ROOT / "configs", folder))
+    images = digests(workers.run(workers.plan(n_iter=8), ignore))
+    assert local.stop(10)
+    return images
+
+
+# First: a process is connected to one Ray at a time.
+@pytest.mark.parametrize("count", [1, 3])
+def test_any_number_of_workers_makes_the_same_bytes(
+    tmp_path: Path, count: int, expected: list[tuple[int, str]]
+):
+    others = start_workers(tmp_path, *["cpu"] * count)
+    others.wait_for("idle")
+    others.executor.submit(LoadModel(others.plan().model)).result(PATIENCE_S)
+    assert digests(others.run(others.plan(n_iter=8), ignore)) == expected
+    others.executor.stop(10)
 
 
 def test_a_device_that_does_not_exist_is_named_and_the_others_work(workers: Workers):
@@ -175,14 +192,3 @@ def test_an_error_keeps_its_class_and_its_sentence(workers: Workers):
     with pytest.raises(UserError, match="Get the complete file"):
         workers.run(workers.plan("broken"), ignore)
     assert digests(workers.run(workers.plan(), ignore))
-
-
-@pytest.mark.parametrize("count", [1, 2, 3])
-def test_any_number_of_workers_makes_the_same_bytes(
-    tmp_path: Path, count: int, expected: list[tuple[int, str]]
-):
-    others = start_workers(tmp_path, *["cpu"] * count)
-    others.wait_for("idle")
-    others.executor.submit(LoadModel(others.plan().model)).result(PATIENCE_S)
-    assert digests(others.run(others.plan(n_iter=8), ignore)) == expected
-    others.executor.stop(10)
