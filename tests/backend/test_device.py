@@ -80,7 +80,7 @@ def test_a_named_device_is_that_one_or_an_error():
         device = choose_device(DeviceOptions(kind="cpu", use_cpu=True, threads=1))
         assert device.torch_device.type == "cpu"
         assert device.warning == ""
-        assert "1 threads" in device.label
+        assert "1 thread" in device.label
     finally:
         torch.set_num_threads(before)
     with pytest.raises(

@@ -32,12 +32,11 @@ _CLOSE_TIMEOUT_S = 5.0
 _OBJECT_STORE_BYTES = 512 * 2**20  # pictures and previews on their way
 _FOLDER = "webui-ray-"
 _SIGACTION_BYTES = 512  # more than `struct sigaction` takes on any system
+_RECONNECT_VARIABLE = "RAY_gcs_rpc_server_reconnect_timeout_s"
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A call on a connection that was lost must fail, not start another Ray.
     "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Ray ends the process that has lost its cluster after a minute; this one serves the page and waits.
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "100000000",
     # A worker chooses its card by number; Ray would hide all of them from one that asks for none.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
@@ -154,7 +153,7 @@ class RayCluster:
             self._raise_if_silent()
         _set_environment(os.environ, starts=not self.address)
         try:
-            self._ray = ray = importlib.import_module("ray")
+            self._ray = ray = _import_ray(os.environ)
         except ImportError as error:
             raise WorkerLost(
                 f"Ray is not installed ({error}); start with ./webui.sh, which installs it"
@@ -265,6 +264,21 @@ def _kept_signal_handler(number: int) -> Generator[None]:
         yield
     finally:
         libc.sigaction(number, handler, None)
+
+
+def _import_ray(env: MutableMapping[str, str]) -> Any:
+    """Return the module `ray`. Any: without Ray there is no type.
+
+    Ray ends a process that has lost its cluster after a minute. This one serves the page and waits; those that Ray starts
+    must not, or one could stay when the server is killed.
+    """
+    env[_RECONNECT_VARIABLE] = "100000000"
+    try:
+        ray = importlib.import_module("ray")
+        importlib.import_module("ray._raylet").Config.ray_cookie()  # reads all variables, once
+    finally:
+        del env[_RECONNECT_VARIABLE]
+    return ray
 
 
 def _set_environment(env: MutableMapping[str, str], *, starts: bool) -> None:
