@@ -21,6 +21,9 @@ python tools/benchmark.py cluster     two workers of one thread each, over one; 
 python tools/benchmark.py peers       pictures of full-size models beside bare diffusers and stable-diffusion.cpp;
                                       --only ours-full,diffusers-fp32 --sizes 256 --models sd15 for a part
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
+
+Any of them with --compare FILE, which holds what it printed before (`python tools/benchmark.py step > FILE`, of any commit),
+also tells which figures are more than 2 % above or below.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ sys.path.insert(0, str(ROOT))
 from modules.launch.environment import set_env_defaults  # noqa: E402 - importable only after the line above
 from tools import (  # noqa: E402
     api_benchmark,
+    benchmark_comparison,
     cluster_benchmark,
     control_benchmark,
     gallery_benchmark,
@@ -87,8 +91,16 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(peers.models), help="models of peers")
     parser.add_argument("--sizes", default=",".join(map(str, peers.sides)), help="sides for peers")
     parser.add_argument("--row-minutes", type=float, default=peers.row_minutes, help="for peers")
+    parser.add_argument("--minutes", type=float, default=peers.minutes, help="of all peers")
+    parser.add_argument("--steps", type=int, default=peers.steps, help="of a picture of peers")
+    parser.add_argument("--compare", type=Path, help="an earlier output to compare with")
     args = parser.parse_args()
     set_env_defaults(os.environ)
+    with benchmark_comparison.comparison(args.compare):
+        _run(args)
+
+
+def _run(args: argparse.Namespace) -> None:
     runs: dict[str, Callable[[], None]] = {
         "load": lambda: load_benchmark.run(min(args.rounds, 3), args.family),
         "img2img": lambda: img2img_benchmark.run(args.rounds, compare),
@@ -123,13 +135,15 @@ def main() -> None:
 def _choose_peers(args: argparse.Namespace) -> peers_benchmark.Choice:
     """Return what of the table of peers the command line asks for."""
     rows, models = args.only.split(","), args.models.split(",")
-    unknown = [name for name in rows if name not in peers_benchmark.ROWS]
+    unknown = [name for name in rows if name not in peers_benchmark.LABELS]
     unknown += [name for name in models if name not in peers_benchmark.MODELS]
     if unknown:
-        known = ", ".join([*peers_benchmark.ROWS, *peers_benchmark.MODELS])
+        known = ", ".join([*peers_benchmark.LABELS, *peers_benchmark.MODELS])
         raise SystemExit(f"'{unknown[0]}' is none of {known}.")
     sides = [int(side) for side in args.sizes.split(",")]
-    return peers_benchmark.Choice(rows, models, sides, args.row_minutes)
+    return peers_benchmark.Choice(
+        rows, models, sides, args.row_minutes, args.minutes, max(2, args.steps)
+    )
 
 
 def compare(

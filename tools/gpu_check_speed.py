@@ -36,6 +36,7 @@ def measure_sd1(check: Check) -> None:
     _measure_layout(check, sides)
     _measure_prompt(check, sides.model)
     _measure_overlap(check)
+    _measure_noise(check)
 
 
 def measure_sdxl(check: Check) -> None:
@@ -166,6 +167,20 @@ def _measure_overlap(check: Check) -> None:
     after = _best(run)
     models.overlap = overlap
     check.add("Three pictures", f"{beside:.2f} s, {after:.2f} s without decoding beside the steps")
+
+
+def _measure_noise(check: Check) -> None:
+    """Measure what the steps of an SDE sampler wait for their noise, which is drawn in a thread."""
+    from modules.sampling.samplers import SAMPLERS
+    from tools.sampler_benchmark import measure_waits
+
+    name = "DPM++ 2M SDE"
+    walls, owns = zip(*measure_waits(SAMPLERS.get(name), check.device), strict=True)
+    check.add(
+        f"Noise of {name}",
+        f"a step waits {statistics.median(walls):.2f} ms, and its thread works {statistics.mean(owns):.2f} ms",
+        statistics.mean(owns) <= 1,
+    )
 
 
 def measure_compile(check: Check) -> None:

@@ -1,8 +1,8 @@
 """The rows of `tools/benchmark.py peers`: one program computing pictures of one full-size model, in this process alone.
 
-    python -m tools.peers_rows ours-full /tmp/folder/model.safetensors 256 512
+    python -m tools.peers_rows ours-full /tmp/folder/model.safetensors 4 256 512
 
-prints a line of JSON for each size: seconds a step, of the VAE's decode and of the whole picture, and the peak memory.
+prints a line of JSON for each size after pictures of 4 steps: seconds a step, of the VAE's decode and of the whole picture, and the peak memory.
 Beside the checkpoint stands the folder `config` that diffusers needs (`tools.load_benchmark config`).
 """
 
@@ -24,7 +24,7 @@ from typing import Any
 from modules.launch.environment import set_env_defaults
 
 ROOT = Path(__file__).resolve().parent.parent
-NEGATIVE, CFG_SCALE, SEED, STEPS = "blurry", 7.0, 1, 4
+NEGATIVE, CFG_SCALE, SEED = "blurry", 7.0, 1
 WARM_UP, MEASURED = "a tree on a hill", "a red circle on a blue background"
 
 
@@ -80,7 +80,9 @@ def ours(path: Path, *, precision: str, accelerator: str = "PyTorch") -> Picture
     index = ModelIndex({"Checkpoint": [path.parent]}, ROOT / "configs", path.parent / "cache")
     bpe = ROOT / "configs" / "clip" / "bpe_simple_vocab_16e6.txt.gz"
     runner = Runner(DeviceOptions(use_cpu=True), ClipTokenizer(bpe), path.parent / "cache")
-    settings = validate(Settings, {"precision": precision, "accelerator": accelerator})
+    # Converted weights would be written while the steps are measured.
+    options = {"precision": precision, "accelerator": accelerator, "converted_weights_gb": 0}
+    settings = validate(Settings, options)
 
     def picture(prompt: str, side: int, steps: int, clock: Clock) -> None:
         request = Txt2ImgRequest(
@@ -167,16 +169,22 @@ ROWS: dict[str, Callable[[Path], Picture]] = {
 }
 
 
+# It compiles for each size. The others get what they need once with the first size; the step that begins a picture of
+# another one is not counted.
+COMPILED_BY_SIZE = ("ours-openvino", "ours-openvino-full")
+
+
 def main() -> None:
     """Measure one row and print a line for each size, the smaller sizes first, since the peak never falls."""
-    name, path, sides = sys.argv[1], Path(sys.argv[2]), sorted(map(int, sys.argv[3:]))
+    name, path, steps, *sides = sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:])
     set_env_defaults(os.environ)
     try:
         picture = ROWS[name](path)
-        for side in sides:
-            picture(WARM_UP, side, 1, Clock())
+        for number, side in enumerate(sorted(sides)):
+            if number == 0 or name in COMPILED_BY_SIZE:
+                picture(WARM_UP, side, 1, Clock())
             clock = Clock()
-            picture(MEASURED, side, STEPS, clock)
+            picture(MEASURED, side, steps, clock)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
             print(json.dumps({"side": side, **clock.figures(), "peak": peak}), flush=True)
     except Missing as error:

@@ -85,7 +85,7 @@ class DummyUNet(nn.Module):
 def run(rounds: int) -> None:
     """Print the milliseconds per step of every sampler, the median over the rounds."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    unet, slow_unet = DummyUNet(device), DummyUNet(device, _BUSY_S)
+    unet = DummyUNet(device)
     print(f"{SHAPE[0]}x{SHAPE[1]}x{SHAPE[2]} latents, one image, {STEPS} steps, on {device}")
     print(
         f"{'sampler':18} {'calls':>5} {'ours ms':>8} {'noise ms':>8} {'waited ms: mean, median, own':>28}"
@@ -101,17 +101,29 @@ def run(rounds: int) -> None:
             diffusers_ms = _diffusers_time(sampler, unet, rounds)
             print(
                 f"{sampler.name:18} {times[0].calls:5} {sampler_ms:8.3f} {noise_ms:8.3f}"
-                f" {_waits(sampler, slow_unet):>28} {diffusers_ms:>12}"
+                f" {_waits(sampler, device):>28} {diffusers_ms:>12}"
             )
     print(f"slowest of ours: {slowest:.3f} ms")
 
 
-def _waits(sampler: Sampler, unet: DummyUNet) -> str:
-    """Return the milliseconds that steps wait for noise; "-" where they need none."""
-    waits = _our_times(sampler, unet).noise.waits[1:]  # the first draw is the start of the run
+def measure_waits(sampler: Sampler, device: torch.device) -> list[tuple[float, float]]:
+    """Return the milliseconds that each step waits for noise, on the clock and of its thread's processor.
+
+    Args:
+        sampler: Which one.
+        device: Where the noise is used.
+    """
+    with torch.inference_mode():
+        waits = _our_times(sampler, DummyUNet(device, _BUSY_S)).noise.waits
+    return [(1000 * wall, 1000 * own) for wall, own in waits[1:]]  # the first is the run's start
+
+
+def _waits(sampler: Sampler, device: torch.device) -> str:
+    """Return what steps wait for noise, as text; "-" where they need none."""
+    waits = measure_waits(sampler, device)
     if not waits:
         return "-"
-    walls, owns = ([1000 * wait[i] for wait in waits] for i in (0, 1))
+    walls, owns = zip(*waits, strict=True)
     return (
         f"{statistics.mean(walls):.3f} {statistics.median(walls):.3f} {statistics.mean(owns):.3f}"
     )

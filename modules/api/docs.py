@@ -7,12 +7,14 @@ from pathlib import Path
 from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
+from modules.api.json_check import CheckedRouter
+
 _PAGE = Path(__file__).parent / "assets" / "docs.html"
 
 
 def docs_router() -> APIRouter:
     """Return the route of the documentation page."""
-    router = APIRouter(include_in_schema=False)
+    router = CheckedRouter(include_in_schema=False)
 
     @router.get("/docs")
     def docs() -> HTMLResponse:

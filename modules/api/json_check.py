@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from typing import Any, cast
 
-from fastapi import Request
+from fastapi import APIRouter, Depends, Request
+from fastapi.params import Depends as Dependency
 from fastapi.responses import JSONResponse
 
 from modules.api.security.json_body import LONG_STRINGS, LongStrings
@@ -126,3 +127,21 @@ class Answer(JSONResponse):
         """Return the content as JSON in UTF-8."""
         text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return text.encode("utf-8", "replace")
+
+
+class CheckedRouter(APIRouter):
+    """A router whose bodies and answers are checked.
+
+    FastAPI analyses the routes of an included router once more; those of this one are complete and go to the app as they are.
+
+    Args:
+        dependencies: Of all its routes, called after the check of the body.
+        options: Of the router.
+    """
+
+    def __init__(self, *, dependencies: Sequence[Dependency] = (), **options: Any) -> None:
+        super().__init__(
+            dependencies=[Depends(check_body), *dependencies],
+            default_response_class=Answer,
+            **options,
+        )

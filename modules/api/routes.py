@@ -33,7 +33,7 @@ from modules.api.internal.queue import queue_router
 from modules.api.internal.scripts import scripts_router
 from modules.api.internal.settings import settings_router
 from modules.api.internal.workers import workers_router
-from modules.api.json_check import Answer, check_body
+from modules.api.json_check import Answer, CheckedRouter, check_body
 from modules.api.sdapi.control_detection import control_detection_router
 from modules.api.sdapi.controlnet import controlnet_router
 from modules.api.sdapi.embeddings import embeddings_router
@@ -143,7 +143,10 @@ def list_routers(
 
 
 def add_router(app: FastAPI, router: APIRouter) -> None:
-    """Add a router whose bodies and answers are checked."""
+    """Add a router and let its bodies and answers be checked."""
+    if isinstance(router, CheckedRouter):
+        app.router.routes.extend(router.routes)
+        return
     app.include_router(router, dependencies=[Depends(check_body)], default_response_class=Answer)
 
 

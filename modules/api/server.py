@@ -8,6 +8,7 @@ import threading
 
 from fastapi import APIRouter, BackgroundTasks
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import WebUIError
 
 
@@ -23,7 +24,7 @@ def server_router(restart_requested: threading.Event) -> APIRouter:
     Args:
         restart_requested: Set when the server is to start again after it has stopped.
     """
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.post("/server-stop")
     @router.post("/server-kill")

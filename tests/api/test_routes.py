@@ -6,8 +6,10 @@ import threading
 
 import pytest
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from modules.api.json_check import check_body
 from modules.api.routes import add_routes
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
@@ -32,6 +34,15 @@ def test_errors_of_the_live_routes_have_a1111s_format_without_the_api(engine: En
     answer = client_of(engine, Flags(no_api=True)).get("/internal/jobs/x").json()
     assert answer["error"] == "NotFound"
     assert answer["errors"] == answer["detail"]
+
+
+def test_fastapi_analyses_each_route_once_and_none_with_the_first_request(engine: Engine):
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_routes(app, engine)
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    # An included router would be analysed when it is asked.
+    assert len(routes) == len(app.routes)
+    assert all(check_body in [one.dependency for one in route.dependencies] for route in routes)
 
 
 @pytest.mark.parametrize("content", [b"[NaN]", b"{", b'"words"', b"\xff", b"[" * 100_000])

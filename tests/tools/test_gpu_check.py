@@ -19,6 +19,7 @@ def test_every_part_runs_on_a_processor(tmp_path: Path):
     assert "bare diffusers" in found["SD 1.5 at 64, prompt and negative prompt"].result
     assert found["6 switches of checkpoint"].verdict == "ok"
     assert found["Interrupt"].verdict == "ok"
+    assert found["Noise of DPM++ 2M SDE"].verdict == "ok"
     assert "left out: no time" not in {row.result for row in check.rows}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.params.param import params_of
@@ -23,7 +24,7 @@ class ProgressBody(BaseModel):
 
 def a1111_progress_router(engine: Engine) -> APIRouter:
     """Return A1111's routes below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.post("/progress")
     def progress(body: ProgressBody) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from PIL import Image
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.control_images import PixelPerfect, preview_control_image
 from modules.engine.engine import Engine
 from modules.engine.page.control_units import paint_upload
@@ -44,7 +45,7 @@ class PoseValues(BaseModel):
 
 def control_router(engine: Engine) -> APIRouter:
     """Return the routes of ControlNet units, below /internal."""
-    router = APIRouter(prefix="/internal/control", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/control", include_in_schema=False)
     uploads = make_upload_store(engine)
 
     @router.post("/preview")

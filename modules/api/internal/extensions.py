@@ -14,6 +14,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, File, Form, Request, Up
 from fastapi.responses import FileResponse
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.api.page_files import media_type_of
 from modules.api.security.local_client import is_on_this_machine
 from modules.api.server import restart_server
@@ -67,7 +68,7 @@ def extensions_router(
         flags: Whether other machines may install them, and whether the server is behind a proxy.
         restart_requested: Set to restart the server.
     """
-    router = APIRouter(include_in_schema=False)
+    router = CheckedRouter(include_in_schema=False)
 
     def has_access(request: Request) -> bool:
         if flags.enable_insecure_extension_access:
@@ -96,9 +97,13 @@ def extensions_router(
             "folder": escape(str(engine.paths.extensions)),
         }
 
-    changes = APIRouter(prefix="/internal/extensions", dependencies=[Depends(require_access)])
+    changes = CheckedRouter(
+        prefix="/internal/extensions",
+        dependencies=[Depends(require_access)],
+        include_in_schema=False,
+    )
     _add_changes(changes, engine, restart_requested)
-    router.include_router(changes)
+    router.routes.extend(changes.routes)
 
     @router.get("/extensions/{extension_id}/{name:path}")
     def asset(extension_id: str, name: str) -> FileResponse:

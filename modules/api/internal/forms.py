@@ -9,6 +9,7 @@ from fastapi import APIRouter, File, Response, UploadFile
 from pydantic import BaseModel, Field
 
 from modules.api.image_files import CACHE_FOREVER, image_path
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.page.requests import make_page_request
@@ -47,7 +48,7 @@ class FinishedImage(BaseModel):
 
 def forms_router(engine: Engine) -> APIRouter:
     """Return the routes of the forms, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.get("/choices")
     def choices() -> dict[str, Any]:

@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
 from modules.api.image_files import CACHE_FOREVER
+from modules.api.json_check import CheckedRouter
 from modules.api.zip_stream import stream_zip
 from modules.core.errors import NotFound
 from modules.core.text import escape
@@ -58,7 +59,7 @@ class _Search(BaseModel):
 
 def gallery_router(engine: Engine) -> APIRouter:
     """Return the routes of the Gallery tab, below /internal."""
-    router = APIRouter(prefix="/internal/gallery", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/gallery", include_in_schema=False)
     gallery = engine.gallery
 
     @router.get("/state")

@@ -11,12 +11,13 @@ from fastapi.responses import StreamingResponse
 from modules.api.event_stream import stream_job
 from modules.api.internal.workers import workers_state
 from modules.api.job_json import progress_to_json
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 
 
 def live_router(engine: Engine) -> APIRouter:
     """Return the routes below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.get("/ping")
     def ping() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from modules.api.internal.settings import option_json
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.page.model_bar import change_model, model_state
 from modules.params.param import params_of
@@ -29,7 +30,7 @@ class OptionChange(BaseModel):
 
 def model_bar_router(engine: Engine) -> APIRouter:
     """Return the routes of the bar, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.get("/model")
     def current() -> dict[str, Any]:

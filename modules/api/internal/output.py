@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from modules.api.image_files import CACHE_FOREVER, image_path
 from modules.api.job_json import make_image_id, progress_to_json, seed_to_json
+from modules.api.json_check import CheckedRouter
 from modules.api.security.local_client import is_on_this_machine
 from modules.api.zip_stream import stream_zip
 from modules.core.errors import NotFound, UserError
@@ -46,7 +47,7 @@ class UploadedImage(BaseModel):
 
 def output_router(engine: Engine) -> APIRouter:
     """Return the routes of a job's output, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.get("/jobs/{job_id}/result")
     def result(job_id: str, request: Request) -> dict[str, Any]:

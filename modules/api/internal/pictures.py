@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.page.depth_preview import estimate_depth, preview_depth
 from modules.engine.page.file_batch import start_file_batch
@@ -23,7 +24,7 @@ class FormValues(BaseModel):
 
 def pictures_router(engine: Engine) -> APIRouter:
     """Return the routes of the forms' pictures, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.post("/describe")
     def notes(body: FormValues) -> dict[str, Any]:

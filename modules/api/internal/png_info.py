@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
 from modules.api.job_json import make_image_id
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
 from modules.engine.page.png_info import (
@@ -28,7 +29,7 @@ class UploadId(BaseModel):
 
 def png_info_page_router(engine: Engine) -> APIRouter:
     """Return the routes of the tab, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
     uploads = make_upload_store(engine)
 
     @router.post("/png_info")

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.page.forward_process import show_forward
 from modules.engine.page.process_runs import ProcessRuns
@@ -45,7 +46,7 @@ class FinishedImage(BaseModel):
 
 def process_router(engine: Engine) -> APIRouter:
     """Return the routes of recorded processes, below /internal/process."""
-    router = APIRouter(prefix="/internal/process", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/process", include_in_schema=False)
     runs = ProcessRuns(engine)
     uploads = make_upload_store(engine)
 

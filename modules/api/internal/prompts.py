@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.page.form_filling import fill_from_image, fill_from_text
 from modules.engine.page.prompts import Prompts, count_prompt_tokens, style_prompts
@@ -71,7 +72,7 @@ class InfotextSource(BaseModel):
 
 def prompts_router(engine: Engine) -> APIRouter:
     """Return the routes of the prompts, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
     uploads = make_upload_store(engine)
 
     @router.post("/tokens")

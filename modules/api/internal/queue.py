@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from modules.api.image_files import image_response, thumbnail_response
 from modules.api.internal.workers import workers_to_json
 from modules.api.job_json import summary_to_json
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.jobs.fair_queue import Move
 
@@ -18,7 +19,7 @@ _MAX_PAST = 40
 
 def queue_router(engine: Engine) -> APIRouter:
     """Return the routes of the Queue tab, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
     queue = engine.queue
 
     @router.get("/queue")

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import NotFound, WebUIError
 from modules.engine.engine import Engine
 from modules.engine.jobs.group_record import CellSummary
@@ -28,7 +29,7 @@ class ScriptForm(BaseModel):
 
 def scripts_router(engine: Engine) -> APIRouter:
     """Return the routes of scripts, below /internal."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.get("/scripts/axes")
     def axes(task: str) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from modules.api.json_check import CheckedRouter
 from modules.core.flag_types import OPTION_FLAGS
 from modules.core.flags import SETTING_FLAGS
 from modules.core.text import escape
@@ -32,7 +33,7 @@ class Changes(BaseModel):
 
 def settings_router(engine: Engine) -> APIRouter:
     """Return the routes of the tab; each answers with the current values of all options."""
-    router = APIRouter(prefix="/internal/settings", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/settings", include_in_schema=False)
     rows = engine.registries.settings_sections
 
     @router.get("")

@@ -9,13 +9,14 @@ from typing import Any, get_args
 
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.executors import WorkerState, WorkerStatus
 
 
 def workers_router(engine: Engine) -> APIRouter:
     """Return the route of the list of workers."""
-    router = APIRouter(prefix="/internal", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal", include_in_schema=False)
 
     @router.get("/workers")
     def workers() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import NotFound, UserError
 from modules.engine.control_images import make_control_image
 from modules.engine.engine import Engine
@@ -36,7 +37,7 @@ class DetectBody(BaseModel):
 
 def control_detection_router(engine: Engine) -> APIRouter:
     """Return the routes that make control pictures."""
-    router = APIRouter(prefix="/controlnet", tags=["ControlNet"])
+    router = CheckedRouter(prefix="/controlnet", tags=["ControlNet"])
 
     @router.post("/detect")
     def detect(body: DetectBody) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.images.preprocessors.row import Preprocessor, Slider
 from modules.images.preprocessors.table import list_preprocessors
@@ -17,7 +18,7 @@ API_VERSION = 3  # of sd-webui-controlnet's, whose fields these routes and units
 
 def controlnet_router(engine: Engine) -> APIRouter:
     """Return the routes that list what units can use."""
-    router = APIRouter(prefix="/controlnet", tags=["ControlNet"])
+    router = CheckedRouter(prefix="/controlnet", tags=["ControlNet"])
     control = engine.models.control
 
     @router.get("/version")

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import WebUIError
 from modules.core.text import escape
 from modules.engine.engine import Engine
@@ -15,7 +16,7 @@ from modules.models.networks.embeddings import Embedding
 
 def embeddings_router(engine: Engine) -> APIRouter:
     """Return the routes that list embeddings and hypernetworks, and those that read their folders again."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
     listing = engine.planner.vocabulary.listing
 
     @router.get("/embeddings")

@@ -11,6 +11,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.loras import describe_metadata
 from modules.core.errors import NotFound, WebUIError
 from modules.core.text import find_path
@@ -26,7 +27,7 @@ _KIND_OF_PAGE = {"lora": LORA, "textual inversion": "Embedding", "hypernetworks"
 
 def extra_networks_router(engine: Engine) -> APIRouter:
     """Return the routes below /sd_extra_networks."""
-    router = APIRouter(prefix="/sd_extra_networks")
+    router = CheckedRouter(prefix="/sd_extra_networks")
     cards = engine.networks
 
     @router.get("/thumb")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.generation import wait_until_ended
 from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.api.sdapi.requests.schema import IMAGE_SCHEMA, RequestBody
@@ -53,7 +54,7 @@ class ExtraBatchBody(RequestBody):
 
 def extras_router(engine: Engine) -> APIRouter:
     """Return the routes that upscale images, each by a job."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.post("/extra-single-image")
     async def single(body: ExtraSingleBody) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, cast
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
-from modules.api.json_check import shorten_texts
+from modules.api.json_check import CheckedRouter, shorten_texts
 from modules.api.sdapi.always_on import merge_always_on
 from modules.api.sdapi.info import includes_grid, make_group_info, make_info
 from modules.api.sdapi.remote_images import fetch_remote_images
@@ -41,7 +41,7 @@ from modules.scripts.init_images import INIT_IMAGES
 
 def generation_router(engine: Engine) -> APIRouter:
     """Return the routes that generate images."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.post("/txt2img")
     async def txt2img(body: Txt2ImgBody) -> dict[str, Any]:

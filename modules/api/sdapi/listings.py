@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.scripts import describe_scripts, list_scripts
 from modules.core.text import escape
 from modules.engine.engine import Engine
@@ -18,7 +19,7 @@ from modules.sampling.samplers import Sampler
 
 def listings_router(engine: Engine) -> APIRouter:
     """Return the routes that list, and those that refresh a list."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.get("/extensions")
     def extensions() -> list[dict[str, Any]]:

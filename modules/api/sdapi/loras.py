@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.models.files.header import read_header
@@ -28,7 +29,7 @@ _LAST = 999
 
 def loras_router(engine: Engine) -> APIRouter:
     """Return the routes of LoRA files."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
     networks = engine.models.networks
 
     @router.get("/loras")

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
+from modules.api.json_check import CheckedRouter
 from modules.core.errors import BadFile
 from modules.engine.engine import Engine
 
@@ -16,7 +17,7 @@ _POLL_S = 0.05
 
 def models_router(engine: Engine) -> APIRouter:
     """Return the routes that unload and reload; each responds when it is done."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.post("/unload-checkpoint")
     async def unload() -> dict[str, Any]:

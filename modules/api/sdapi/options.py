@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.models import wait_until_loaded
 from modules.api.sdapi.requests.schema import OptionsBody
 from modules.core.errors import UserError, WebUIError
@@ -28,7 +29,7 @@ _MAX_FOREIGN = 1000  # A1111 and Forge have about 400, and each is compared with
 
 def options_router(engine: Engine) -> APIRouter:
     """Return the routes that read and change the options."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.get("/options")
     def options() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Body
 
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.remote_images import fetch_remote_images
 from modules.core.errors import NotFound
 from modules.engine.engine import Engine
@@ -23,7 +24,7 @@ _SIZE = re.compile(r"(\d+)x(\d+)")
 
 def png_info_router(engine: Engine) -> APIRouter:
     """Return the route that reads an image's metadata."""
-    router = APIRouter(prefix="/sdapi/v1")
+    router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.post("/png-info")
     def png_info(body: Annotated[dict[str, Any], Body()]) -> dict[str, Any]:

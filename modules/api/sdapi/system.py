@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 from fastapi import APIRouter
 
+from modules.api.json_check import CheckedRouter
 from modules.core.flags import Flags
 from modules.engine.engine import Engine
 
@@ -19,7 +20,7 @@ _PACKAGES = ("torch", "diffusers", "transformers", "gradio", "fastapi", "pydanti
 
 def system_router(engine: Engine, flags: Flags) -> APIRouter:
     """Return the routes that report memory, flags and versions."""
-    router = APIRouter()
+    router = CheckedRouter()
 
     @router.get("/sdapi/v1/cmd-flags")
     def cmd_flags() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pydantic import GetJsonSchemaHandler, RootModel
 from modules.api.event_stream import stream_job
 from modules.api.image_files import image_response
 from modules.api.job_json import job_to_json
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.requests.schema import make_schema
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
@@ -44,7 +45,7 @@ class JobBody(RootModel[dict[str, Any]]):
 
 def jobs_router(engine: Engine) -> APIRouter:
     """Return the routes below /api/v1."""
-    router = APIRouter(prefix="/api/v1", tags=["jobs"])
+    router = CheckedRouter(prefix="/api/v1", tags=["jobs"])
     queue = engine.queue
 
     @router.post("/jobs", status_code=202)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from modules.core.errors import WebUIError, internal_error
 from modules.engine.executors import DeviceInfo, WorkerStatus
 from modules.engine.executors.broadcast import Broadcast, is_for_all
 from modules.engine.executors.pool_job import Piece, PoolJob, lost_events
-from modules.engine.executors.pool_worker import PoolWorker, choose_piece
+from modules.engine.executors.pool_worker import PoolTimes, PoolWorker, choose_piece
 from modules.engine.executors.work_facts import following
 from modules.engine.executors.worker_link import Memory, WorkerFacts, WorkerLink, WorkerLost
 from modules.params.events import CancelToken, Event, Sink, ignore_events
@@ -32,19 +32,6 @@ _CHECK_S = 5.0
 _NEEDS_SERVER = (
     "This needs a worker on the server's machine, and there is none; start with --devices."
 )
-
-
-@dataclass(frozen=True)
-class PoolTimes:
-    """Seconds that a pool waits.
-
-    Args:
-        steal_after_s: How long work waits for a worker that holds its checkpoint.
-        restart_after_s: How long after its end a worker is started again; twice as long after each start that fails.
-    """
-
-    steal_after_s: float = 5.0
-    restart_after_s: float = 1.0
 
 
 class WorkerPool:

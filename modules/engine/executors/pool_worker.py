@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modules.engine.executors import WorkerStatus
@@ -17,6 +17,19 @@ from modules.plan.plan import Plan
 from modules.plan.work import LoadModel, UnloadModels
 
 _NOT_YET = 3  # the rank of a job that a worker leaves to others for now
+
+
+@dataclass(frozen=True)
+class PoolTimes:
+    """Seconds that a pool waits.
+
+    Args:
+        steal_after_s: How long work waits for a worker that holds its checkpoint.
+        restart_after_s: How long after its end a worker is started again; twice as long after each start that fails.
+    """
+
+    steal_after_s: float = 5.0
+    restart_after_s: float = 1.0
 
 
 class PoolWorker:

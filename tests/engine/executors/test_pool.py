@@ -12,7 +12,8 @@ import pytest
 
 from modules.core.errors import Cancelled, StorageError, WebUIError
 from modules.engine.executors import DeviceInfo
-from modules.engine.executors.pool import PoolTimes, WorkerPool
+from modules.engine.executors.pool import WorkerPool
+from modules.engine.executors.pool_worker import PoolTimes
 from modules.engine.executors.worker_link import WorkerLost
 from modules.models.index import ModelIndex
 from modules.params.events import CancelToken, Event, Note, Output, Phase, Preview, Progress

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.downloads.download import Download
 from modules.engine.downloads.names import shown_address
 from modules.engine.downloads.tokens import TOKEN_HOSTS
@@ -32,7 +33,7 @@ class Token(BaseModel):
 
 def downloads_router(engine: Engine) -> APIRouter:
     """Return the routes of the downloads, below /internal/downloads."""
-    router = APIRouter(prefix="/internal/downloads", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/downloads", include_in_schema=False)
     downloads = engine.downloads
 
     @router.get("")

@@ -8,6 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.page.merge import preview_merge, read_metadata
 from modules.models.merging.recipes import RECIPES
@@ -29,7 +30,7 @@ class CheckpointNames(BaseModel):
 
 def merger_router(engine: Engine) -> APIRouter:
     """Return the routes of the tab, below /internal."""
-    router = APIRouter(prefix="/internal/merger", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/merger", include_in_schema=False)
 
     @router.get("")
     def offered() -> dict[str, Any]:

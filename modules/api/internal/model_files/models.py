@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from fastapi.responses import FileResponse
 from pydantic import BaseModel
 
+from modules.api.json_check import CheckedRouter
 from modules.core.text import escape
 from modules.engine.engine import Engine
 from modules.engine.model_shelf import ModelShelf, ShelfRow
@@ -33,7 +34,7 @@ class NewNotes(BaseModel):
 
 def models_router(engine: Engine) -> APIRouter:
     """Return the routes of the installed files, below /internal/models."""
-    router = APIRouter(prefix="/internal/models", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/models", include_in_schema=False)
     shelf = make_model_shelf(engine)
 
     @router.get("")

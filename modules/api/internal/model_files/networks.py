@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from modules.api.image_files import CACHE_FOREVER, image_path
+from modules.api.json_check import CheckedRouter
 from modules.api.sdapi.loras import describe_metadata
 from modules.core.errors import WebUIError
 from modules.core.text import escape
@@ -53,7 +54,7 @@ class ChosenImage(BaseModel):
 
 def networks_router(engine: Engine) -> APIRouter:
     """Return the routes below /internal/networks."""
-    router = APIRouter(prefix="/internal/networks", include_in_schema=False)
+    router = CheckedRouter(prefix="/internal/networks", include_in_schema=False)
     cards, thumbnails = engine.networks, Thumbnails(engine.paths.cache / "network-thumbnails")
 
     @router.get("")

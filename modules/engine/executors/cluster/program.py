@@ -79,10 +79,11 @@ def machine_id(root: Path) -> str:
     """Return what names this machine and the folder of the program on it: where it is equal, files are the same."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        mounts = str(Path("/proc/self/ns/mnt").readlink())  # of a container others
     except OSError:  # not Linux
-        boot = ""
+        boot = mounts = ""
     status = root.stat()
-    return f"{platform.node()} {boot} {status.st_dev}:{status.st_ino}"
+    return f"{platform.node()} {boot} {mounts} {status.st_dev}:{status.st_ino}"
 
 
 def _version(package: str) -> str:

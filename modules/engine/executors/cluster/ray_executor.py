@@ -16,7 +16,8 @@ from modules.engine.executors.cluster.device_worker import WorkerOptions
 from modules.engine.executors.cluster.program import machine_id, program_facts
 from modules.engine.executors.cluster.ray_cluster import Node, RayCluster
 from modules.engine.executors.cluster.ray_link import Placement, RayLink, Transfers
-from modules.engine.executors.pool import PoolTimes, WorkerPool
+from modules.engine.executors.pool import WorkerPool
+from modules.engine.executors.pool_worker import PoolTimes
 from modules.engine.executors.worker_link import WorkerLost
 from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken, Sink, ignore_events
