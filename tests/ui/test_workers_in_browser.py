@@ -41,6 +41,12 @@ def rows(page: Any, place: str) -> list[str]:
     return [row.inner_text() for row in page.query_selector_all(f"{place} .worker")]
 
 
+def serious_violations(page: Any) -> list[str]:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    violations = axe.Axe().run(page, context=".top-bar").response["violations"]
+    return [one["id"] for one in violations if one["impact"] in ("serious", "critical")]
+
+
 @pytest.mark.parametrize("viewport", [(1280, 800), (390, 844)], ids=["wide", "narrow"])
 def test_several_workers_are_listed_by_the_bar_and_the_queue(page, viewport):
     page.set_viewport_size({"width": viewport[0], "height": viewport[1]})
@@ -56,6 +62,7 @@ def test_several_workers_are_listed_by_the_bar_and_the_queue(page, viewport):
         "cuda:0 on two\nLost: It ran out of memory.",
     ]
     assert rows(page, ".bar-workers") == listed
+    assert serious_violations(page) == []
     box = page.locator(".bar-workers .workers").bounding_box()
     assert 0 <= box["x"] <= box["x"] + box["width"] <= viewport[0]
     page.keyboard.press("Escape")
@@ -63,3 +70,5 @@ def test_several_workers_are_listed_by_the_bar_and_the_queue(page, viewport):
     open_tab(page, "Queue")
     assert rows(page, ".queue-workers") == listed
     assert page.inner_text(".queue-workers > summary") == TEXT
+    page.emulate_media(color_scheme="dark")
+    assert serious_violations(page) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import logging
+import platform
 import threading
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,21 @@ from modules.engine.executors.cluster.wire import (
     EventMessage,
     PreviewMessage,
     Requests,
+    ResultMessage,
     pack_error,
     pack_event,
+    pack_work,
     unpack_error,
     unpack_preview,
 )
+from modules.engine.executors.local import LocalExecutor
+from modules.engine.executors.worker_link import Memory, WorkerFacts
+from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
-from modules.params.events import CancelToken, Output, Preview
+from modules.params.events import CancelToken, Event, Output, Preview
+from modules.params.requests.txt2img import Txt2ImgRequest
+from modules.plan.planner import make_plan
+from modules.prompt.tokens import ClipTokenizer
 from tests.conftest import ROOT
 
 FACTS = program_facts(ROOT)
@@ -168,3 +177,33 @@ def test_a_worker_says_why_its_device_cannot_be_opened(caplog: pytest.LogCapture
     assert "There is no device cuda:77 on " in str(unpack_error(answer))  # type: ignore[arg-type]
     assert "PyTorch finds " in str(unpack_error(answer))  # type: ignore[arg-type]
     assert caplog.records == []
+
+
+def test_a_worker_makes_the_pictures_of_a_local_device(tmp_path: Path):
+    folder = ROOT / "models" / "Stable-diffusion" / "demo"
+    index = ModelIndex({"Checkpoint": [folder]}, ROOT / "configs", tmp_path)
+    request = Txt2ImgRequest(prompt="a red circle", width=64, height=64, steps=2, n_iter=3, seed=7)
+    plan = make_plan(request, index, index.find_checkpoint("demo"))
+    device = DeviceOptions(kind="cpu", use_cpu=True, threads=1)
+    made: list[Event] = []
+    local = LocalExecutor(device, ClipTokenizer(ROOT / "configs/clip/bpe_simple_vocab_16e6.txt.gz"))
+    local.start(lambda info, failure: None)
+    local.submit(plan, made.append).result(100)
+    worker = DeviceWorker()
+    assert worker.open(WorkerOptions(device, server=machine_id(ROOT), cache_folder=tmp_path)) == (
+        WorkerFacts(local.workers()[0].device, platform.node(), "", is_on_server=True)
+    )
+    for index_of_batch in (2, 0):
+        one = dataclasses.replace(plan, batch_indices=(index_of_batch,))
+        messages = [one for gathered in worker.run(1, pack_work(one)[0]) for one in gathered]
+        assert messages[-1] == ResultMessage(None)
+        assert any(isinstance(message, Memory) for message in messages)
+        (image,) = [m.event for m in messages if isinstance(m, EventMessage) and is_image(m.event)]
+        assert image == [event for event in made if is_image(event)][index_of_batch]
+    broken = worker.run(2, b"no work")
+    assert "UnpicklingError" in str(unpack_error(next(broken)[-1]))  # type: ignore[arg-type]
+    assert local.stop(10)
+
+
+def is_image(event: Event) -> bool:
+    return isinstance(event, Output) and event.kind == "image"

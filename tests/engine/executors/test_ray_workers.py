@@ -25,7 +25,10 @@ from modules.plan.planner import make_plan
 from modules.plan.work import LoadModel
 from tests.conftest import ROOT, write_listed_checkpoint
 
-pytestmark = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+pytestmark = [  # Ray and its workers take a minute of a processor to start; test_cluster_parts has the rest
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed"),
+]
 PATIENCE_S = 300
 DEMO = ROOT / "models" / "Stable-diffusion" / "demo"
 
@@ -89,11 +92,11 @@ def start_workers(data: Path, *devices: str) -> Workers:
 
     def on_ready(info: DeviceInfo | None, failure: str) -> None:
         ready.append((info, failure))
-        is_ready.set()
+        if info is not None:  # Ray may fail on a busy machine, and is started again
+            is_ready.set()
 
     executor.start(on_ready)
-    assert is_ready.wait(PATIENCE_S)
-    assert ready[0][0] is not None, ready
+    assert is_ready.wait(PATIENCE_S), ready
     return Workers(executor, index)
 
 
@@ -174,7 +177,6 @@ def test_an_error_keeps_its_class_and_its_sentence(workers: Workers):
     assert digests(workers.run(workers.plan(), ignore))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 2, 3])
 def test_any_number_of_workers_makes_the_same_bytes(
     tmp_path: Path, count: int, expected: list[tuple[int, str]]

@@ -69,9 +69,11 @@ def check_program(server: ProgramFacts, worker: ProgramFacts) -> None:
         what = "other source files of the program than the server"
     else:
         return
+    is_here = worker.machine == server.machine  # the program was updated while the server ran
+    remedy = "Install the same version there, and start its Ray again."
     raise UserError(
         f"{worker.machine} has {what}, so that its pictures could differ.",
-        "Install the same version there, and start its Ray again.",
+        "Restart the server." if is_here else remedy,
     )
 
 

@@ -183,6 +183,7 @@ class RayCluster:
             logger.debug("Ray failed.", exc_info=True)
             with contextlib.suppress(Exception):
                 ray.shutdown()
+            self._remove_folder()
             raise WorkerLost(f"{self._name} cannot be used: {_first_line(error)}") from None
         self._head = _host_port(context.address_info["gcs_address"])
         self._socket = context.address_info["raylet_socket_name"]
@@ -205,6 +206,9 @@ class RayCluster:
             self._ray.shutdown()
         except Exception:  # it is left in any case
             logger.exception("Ray could not be left.")
+        self._remove_folder()
+
+    def _remove_folder(self) -> None:
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 

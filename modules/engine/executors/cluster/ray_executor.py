@@ -133,7 +133,9 @@ class RayExecutor:
     def _add_workers(self) -> None:
         placements = self._placements()
         new = [one for one in placements if one[0].name not in self._known]
-        self._known |= {placement.name for placement, _ in new}
+        names = {placement.name for placement, _ in placements}
+        self._pool.retire(self._known - names)
+        self._known = names
         self._pool.add(
             *(
                 RayLink(

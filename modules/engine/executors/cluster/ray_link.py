@@ -325,6 +325,8 @@ def _actor_options(ray: Any, placement: Placement) -> dict[str, Any]:
 def _reason(ray: Any, error: BaseException) -> str:
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "its machine ran out of memory"
+    if isinstance(error, ray.exceptions.ActorUnschedulableError):
+        return "its machine is not in the cluster"
     if isinstance(error, ray.exceptions.RayActorError):
         text = str(error)
         if (
