@@ -71,6 +71,8 @@ def _can_do(task: Task, family: Family) -> bool:
 def _suggest(task: Task, models: ModelIndex, refiner: Family | None = None) -> str:
     """Return what to do to have a checkpoint for a task, one with the latents of a refiner if there is one."""
     families = [(it, models.get_family(it)) for it in models.checkpoints() if not it.error]
+    if refiner is not None:
+        families.sort(key=lambda row: bool(row[1].extra_input))  # ordinary ones first
     names = [
         f"'{checkpoint.name}'"
         for checkpoint, family in families
