@@ -13,7 +13,8 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -39,6 +40,7 @@ from modules.engine.engine import Engine
 from modules.engine.executors import Executor
 from modules.engine.executors.local import LocalExecutor
 from modules.engine.extensions.choice import ExtensionChoice, LoadingMark
+from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.extensions.sources import find_extensions
 from modules.engine.registries import Registries
 from modules.engine.settings_file import SettingsFile
@@ -166,19 +168,19 @@ def make_engine(flags: Flags, paths: Paths, proxy: WebProxy | None = None) -> En
     setting_overrides = flags.setting_overrides()
     if checkpoint:
         setting_overrides["sd_model_checkpoint"] = checkpoint
-    engine = Engine(
-        paths,
-        make_executor(flags, paths, device, tokenizer),
-        tokenizer,
-        make_registries(flags, paths),
-        setting_overrides,
-    )
+    registries = make_registries(flags, paths)
+    executor = make_executor(flags, paths, device, tokenizer, registries.extensions)
+    engine = Engine(paths, executor, tokenizer, registries, setting_overrides)
     engine.downloads.configure(is_allowed=not flags.no_downloads, proxy=proxy)
     return engine
 
 
 def make_executor(
-    flags: Flags, paths: Paths, device: DeviceOptions, tokenizer: ClipTokenizer
+    flags: Flags,
+    paths: Paths,
+    device: DeviceOptions,
+    tokenizer: ClipTokenizer,
+    extensions: Sequence[ExtensionRecord],
 ) -> Executor:
     """Return what runs the jobs: one device of this process, or the workers that the flags ask for."""
     if not flags.uses_ray:
@@ -186,7 +188,23 @@ def make_executor(
     from modules.engine.executors.cluster.ray_executor import RayExecutor, RayOptions
 
     options = RayOptions(flags.devices, flags.ray or "", flags.ray_cpus_per_worker or 0)
-    return RayExecutor(options, device, paths.root, paths.cache)
+    prepare = None
+    if any(record.state == "loaded" for record in extensions):
+        left_out = {record.source.id: "" for record in extensions if record.state != "loaded"}
+        prepare = partial(load_worker_extensions, paths, left_out)
+    return RayExecutor(options, device, paths.root, paths.cache, prepare)
+
+
+def load_worker_extensions(paths: Paths, disabled: Mapping[str, str]) -> None:
+    """Load the extensions in the process of a worker, under the names that they have in the server's.
+
+    Args:
+        paths: The folders of the server.
+        disabled: The ids of those that the server has not loaded.
+    """
+    registries = Registries(serves_page=False)
+    builtin.register(registries)
+    load_extensions(registries, find_extensions(paths), disabled)
 
 
 def make_app(

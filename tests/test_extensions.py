@@ -607,6 +607,31 @@ def register(webui):
     webui.filename_tokens.add(FilenameToken("bad", fail))
     webui.scripts.add(Script("Bad", climb, tasks=frozenset(["txt2img"])))
 """
+FAILING_CELL = """
+from modules.scripts.protocol import Cell, Script, ScriptResult
+def fail():
+    raise KeyError("weather")
+def climb(request, args):
+    yield [Cell("sun", lambda: request), Cell("rain", fail)]
+    return ScriptResult()
+def register(webui):
+    webui.scripts.add(Script("Climb", climb, tasks=frozenset(["txt2img"])))
+"""
+
+
+@pytest.mark.usefixtures("loud")
+def test_a_cell_that_fails_is_named_and_the_others_are_made(start: StartApp, paths: Paths):
+    write_extension(paths, "bad", FAILING_CELL)
+    _, client = start()
+    answer = client.post("/sdapi/v1/txt2img", json={**BODY, "script_name": "Climb"}).json()
+    assert len(answer["images"]) == 1
+    sentence = (
+        "The extension 'bad' failed in 'Climb'. KeyError: 'weather'. The log has the details."
+    )
+    assert any(warning.startswith(f"rain: {sentence}") for warning in answer["warnings"])
+    form = {"task": "txt2img", "values": BODY, "script_name": "Climb"}
+    estimate = client.post("/internal/scripts/estimate", json=form).json()
+    assert estimate["count"] == 2
 
 
 @pytest.mark.usefixtures("loud")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -80,11 +81,9 @@ def fill_store(data: Path, count: int) -> None:
         store.log_image(
             f"job-{number}", 0, GeneratedImage(0, number, request.prompt * 3, data / "x.png")
         )
-    with store._lock:
-        connection = store._open().connection
-        with connection:
-            connection.execute("UPDATE jobs SET state = 'done', ended = created")
     store.close()
+    with closing(sqlite3.connect(data / "queue" / "jobs.sqlite")) as connection, connection:
+        connection.execute("UPDATE jobs SET state = 'done', ended = created")
 
 
 def open_store(data: Path) -> float:

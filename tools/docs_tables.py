@@ -82,6 +82,8 @@ TAB_TITLES = (
     "Extensions",
     "Settings",
 )
+# Parts of a tab that have a picture of their own.
+SECTION_TITLES = ("ControlNet",)
 _PAGE_PICTURE = "![The page with a generated picture](docs/page.png)"
 _A1111_PREFIX, _JOBS_PREFIX = "/sdapi/v1", "/api/v1"
 
@@ -307,8 +309,9 @@ def model_folders() -> str:
 
 
 def screenshots() -> str:
-    """Return the tabs' pictures, two a row; the picture of the page where `screenshots.py` has made none."""
-    shown = [title for title in TAB_TITLES if (SCREENSHOTS / screenshot_file(title)).exists()]
+    """Return the pictures of tabs and sections, two a row; the picture of the page where `screenshots.py` has made none."""
+    titles = *TAB_TITLES, *SECTION_TITLES
+    shown = [title for title in titles if (SCREENSHOTS / screenshot_file(title)).exists()]
     if not shown:
         return _PAGE_PICTURE
     cells = [
@@ -319,7 +322,7 @@ def screenshots() -> str:
 
 
 def screenshot_file(title: str) -> str:
-    """Return the name of the picture of a tab."""
+    """Return the name of the picture of a tab or a section."""
     return f"{title.lower().replace(' ', '_')}.png"
 
 

@@ -23,14 +23,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 from playwright.sync_api import Locator, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from tests.ui.browsing import CHROMIUM, CHROMIUM_ARGS, Server  # noqa: E402 - after the line above
-from tools.docs_tables import SCREENSHOTS, TAB_TITLES, screenshot_file  # noqa: E402
+from tools.docs_tables import SCREENSHOTS, SECTION_TITLES, TAB_TITLES, screenshot_file  # noqa: E402
 
 MAX_TOTAL_BYTES = 10**6
 PROMPT = "a house with a red roof in the hills at sunset"
@@ -78,11 +78,13 @@ class Shot:
         prepare: Uses the tab; None leaves it as it opens.
         checkpoint: The one that is chosen before.
         is_scrolled: Whether the page stays where `prepare` scrolls it.
+        tab: Title of the tab that it is a part of; "" for a whole tab.
     """
 
     prepare: Callable[[Studio], None] | None = None
     checkpoint: str = "demo/demo"
     is_scrolled: bool = False
+    tab: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,26 @@ def _txt2img(studio: Studio) -> None:
     studio.run_job("#txt2img_generate")
 
 
+def _controlnet(studio: Studio) -> None:
+    outline = Image.new("RGB", (128, 128), "white")  # that model knows this size
+    ImageDraw.Draw(outline).polygon([(20, 110), (110, 110), (65, 15)], outline="black", width=2)
+    file = studio.server.data / "outline.png"
+    outline.save(file)
+    page, unit = studio.page, "#txt2img_control_units_0"
+    page.click("#txt2img_controlnet summary")
+    page.locator(f"{unit}_type").get_by_label("Scribble", exact=True).check()
+    page.set_input_files(f"{unit}_image_file", file)
+    page.check(f"{unit}_enabled")
+    page.click(f"{unit}_preview")
+    page.wait_for_selector(f"{unit} .unit-preview img[src*='/uploads/']:visible")
+    studio.fill_prompt("txt2img", "a red triangle on a blue background")
+    for name, value in (("width", "128"), ("height", "128"), ("cfg_scale", "4")):
+        page.fill(f"#txt2img_{name}", value)
+    studio.run_job("#txt2img_generate")
+    # The lower part of the picture, and the fields.
+    page.locator(f"{unit}_type").evaluate("(types) => types.scrollIntoView({block: 'center'})")
+
+
 def _img2img(studio: Studio) -> None:
     studio.choose_picture("img2img_init_image")
     studio.fill_prompt("img2img", "a house with a blue roof in the snow")
@@ -239,23 +261,25 @@ SHOTS: Mapping[str, Shot] = {
     "Diffusion process": Shot(_process, is_scrolled=True),
     "Gallery": Shot(_gallery),
     "Checkpoint merger": Shot(_merger),
+    "ControlNet": Shot(_controlnet, is_scrolled=True, tab="txt2img"),
 }
 
 
 def main() -> int:
     """Make the screenshots; return the exit status."""
+    titles = *TAB_TITLES, *SECTION_TITLES
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dark", action="store_true", help="the dark colours")
     parser.add_argument("--phone", action="store_true", help="390x844 instead of 1280x800")
     parser.add_argument("--to", type=Path, help="folder; docs/screenshots without it")
-    parser.add_argument("--only", choices=TAB_TITLES, help="one tab")
+    parser.add_argument("--only", choices=titles, help="one of them")
     given = parser.parse_args()
     if (given.dark or given.phone) and given.to is None:
         parser.error("--dark and --phone need --to: docs/screenshots has the light ones.")
     folder: Path = given.to or SCREENSHOTS
-    shots = _take_all([given.only] if given.only else list(TAB_TITLES), given.dark, given.phone)
+    shots = _take_all([given.only] if given.only else list(titles), given.dark, given.phone)
     folder.mkdir(parents=True, exist_ok=True)
     for title, data in shrink_below(shots, MAX_TOTAL_BYTES).items():
         file = folder / screenshot_file(title)
@@ -296,7 +320,7 @@ def _take(server: Server, page: Page, titles: list[str]) -> dict[str, Image.Imag
         shot = SHOTS.get(title, Shot())
         studio.call("POST", "/sdapi/v1/options", {"sd_model_checkpoint": shot.checkpoint})
         server.wait_until(lambda: '"ready"' in server.state())
-        studio.open(title)
+        studio.open(shot.tab or title)
         if shot.prepare:
             shot.prepare(studio)
         page.mouse.move(1, 1)  # no tooltip, no highlight

@@ -192,7 +192,8 @@ def _warning(kind: str, options: DeviceOptions) -> str:
 
 
 def _cpu_label() -> str:
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
+    count = torch.get_num_threads()
+    return f"CPU ({platform.machine()}, {count} {'thread' if count == 1 else 'threads'})"
 
 
 # Pools of `torch.cuda.memory_stats`, by A1111's names.

@@ -13,6 +13,7 @@ from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
 from modules.backend.openvino import graph
 from modules.backend.stages.pending_images import make_overlap
+from modules.backend.upscale.result_cache import ResultCache
 from modules.backend.upscale.upscalers import Upscalers
 from modules.models.files.scan import FileStamp
 from modules.models.model_spec import ModelSpec
@@ -30,6 +31,7 @@ class LoadedModels:
 
     Attributes:
         upscalers: Enlarge finished images.
+        upscaled: What they made last.
         overlap: Lets the device decode beside sampling; None where it should not.
         face_restorers: Restore the faces in them.
         preprocessors: Make control images.
@@ -40,6 +42,7 @@ class LoadedModels:
     ) -> None:
         self.device = device
         self.upscalers = Upscalers(device)
+        self.upscaled = ResultCache()
         self.overlap = make_overlap(device.torch_device)
         self.face_restorers = FaceRestorers(device)
         self.preprocessors = Preprocessors(device.torch_device)
@@ -146,5 +149,6 @@ class LoadedModels:
     def clear(self) -> None:
         """Unload every checkpoint, every upscaler and the network of a preprocessor."""
         self.upscalers.clear()
+        self.upscaled.clear()
         self.preprocessors.clear()
         self._cache.clear()

@@ -21,7 +21,7 @@ from modules.engine.active_checkpoint import ActiveCheckpoint
 from modules.engine.checkpoint_loader import CheckpointLoader, DeviceStatus
 from modules.engine.choices import CHOICES, ChoiceSources
 from modules.engine.downloads.downloads import Downloads
-from modules.engine.executors import DeviceInfo, Executor
+from modules.engine.executors import DeviceInfo, Executor, may_come_yet
 from modules.engine.extensions.shelf import ExtensionShelf
 from modules.engine.gallery.gallery import Gallery
 from modules.engine.image_saver import ImageSaver
@@ -368,7 +368,10 @@ class Engine:
     def _on_device_ready(self, info: DeviceInfo | None, failure: str) -> None:
         if info is None:
             self._loader.on_failure(failure)
-            self.queue.open(has_device=False)
+            if not may_come_yet(
+                self.executor.workers()
+            ):  # else jobs wait for the workers of a cluster
+                self.queue.open(has_device=False)
             self._start_gallery()
             return
         logger.info("Device: %s.", info.label)

@@ -26,7 +26,7 @@ from modules.infotext import (
 from modules.params.image import ImageField
 from modules.params.param import params_of
 from modules.params.requests.base import GenerationRequest, require_generation
-from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
+from modules.params.requests.control_unit import ControlUnit
 from modules.params.requests.txt2img import Txt2ImgRequest
 
 # What determines most of an image: without any of these there is nothing to compare.
@@ -108,13 +108,11 @@ def with_control_images(
             _ADD_CONTROL_IMAGE,
         )
     names = record.stored_request.image_names
-    places = [f"control_units.{number}.{field}" for number in numbers for field in UNIT_IMAGES]
-    images = {
-        place: _stored_image(store, names, place)
-        for place in places
-        if place in names or place.endswith(".image")  # without an init image a unit has one
-    }
-    return request.with_images(images)
+    # Without an init image a unit has a picture.
+    needed = dict.fromkeys(f"control_units.{number}.image" for number in numbers)
+    units = tuple(f"control_units.{number}." for number in numbers)
+    places = [place for place in {**needed, **names} if place.startswith(units)]
+    return request.with_images({place: _stored_image(store, names, place) for place in places})
 
 
 def _stored_image(store: JobStore, names: Mapping[str, str], place: str) -> ImageField:
@@ -128,7 +126,7 @@ def _stored_image(store: JobStore, names: Mapping[str, str], place: str) -> Imag
             return store.input_image(names[place])
     except NotFound:
         pass
-    _, number, field = place.split(".")
+    number, field = place.split(".")[1:3]
     label = params_of(ControlUnit)[field].label.lower()
     raise UserError(
         f"The {label} of ControlNet unit {number} is no longer on this server, and not in the picture's file.",

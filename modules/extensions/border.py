@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import wraps
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException
@@ -19,12 +20,16 @@ from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.registries import Registries, Router, Tab
 from modules.models.upscaling.upscalers import Upscaler, UpscalerFunction
 from modules.plan.step_extensions import ExtensionFailed, naming_extension
+from modules.scripts.protocol import Cell
 
 # The functions of rows whose errors end a job, by table.
 _RUNS: Mapping[str, tuple[str, ...]] = {
     "samplers": ("run",),
     "schedules": ("sigmas", "sdxl_sigmas"),
-    "scripts": ("run",),
+    "scripts": (
+        *("run", "prepare", "requests_to_check", "read_list", "list_choices"),
+        *("cell_count", "table", "remark", "shows_cells"),
+    ),
 }
 # Those without whose answer it goes on, and what it goes on with.
 _FALLBACKS: Mapping[str, Mapping[str, object]] = {
@@ -89,7 +94,7 @@ class Border:
             @wraps(function)
             def run(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
                 with naming_extension(report, part):
-                    return (yield from function(*args, **kwargs))
+                    return (yield from self._contain_cells(function(*args, **kwargs), part))
 
             return run
 
@@ -99,6 +104,30 @@ class Border:
                 return function(*args, **kwargs)
 
         return call
+
+    def _contain_cells(
+        self, steps: Generator[Any, Any, Any], part: str
+    ) -> Generator[Any, Any, Any]:
+        """Yield what a generator does; the requests of a script's cells are made later, on this side."""
+        sent: Any = None
+        with closing(steps):
+            while True:
+                try:
+                    step = steps.send(sent)
+                except StopIteration as end:
+                    return end.value
+                sent = yield self._contain_requests(step, part)
+
+    def _contain_requests(self, step: Any, part: str) -> Any:
+        if not isinstance(step, list | tuple):
+            return step
+        steps = cast("Sequence[object]", step)
+        if not all(isinstance(cell, Cell) for cell in steps):
+            return step
+        cells = cast("Sequence[Cell]", steps)
+        return [
+            replace(cell, make_request=self._name_errors(cell.make_request, part)) for cell in cells
+        ]
 
     def _with_fallback(
         self, function: Callable[..., Any], part: str, fallback: object

@@ -1,10 +1,11 @@
-"""ANNOTATORS: the networks that make control images, which files each needs, and where they are published.
+"""ANNOTATORS: the networks that make control images, which files serve each, and where they are published.
 
 Holds names and files only; backend/control/annotators runs them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from modules.core.errors import Unsupported
@@ -18,12 +19,32 @@ from modules.models.ldm.depth import DEPTH_CLASS_TOKEN
 ANNOTATOR_FOLDER = "models/ControlNet/annotators"
 POSE_DETECTOR, POSE_POINTS = "pose_detection", "pose_landmark_full"
 HAND_POINTS, FACE_POINTS = "hand_landmark_full", "face_landmark"
+BODY_MODEL, HAND_MODEL, FACE_MODEL = "body_pose_model", "hand_pose_model", "facenet"
 DEPTH_FILE = "dpt_hybrid-midas-501f0c75"
 _LLLYASVIEL = "huggingface.co/lllyasviel/Annotators"
+_TEED = "huggingface.co/bdsqlsz/qinglong_controlnet-lllite (Annotators)"
+_ANYLINE = "huggingface.co/TheMistoAI/MistoLine (Anyline)"
+_DEPTH_ANYTHING = "huggingface.co/spaces/LiheYoung/Depth-Anything"
+_DEPTH_ANYTHING_2 = "huggingface.co/depth-anything/Depth-Anything-V2"
 _DEPTH_HINT = (
     f"Put {DEPTH_FILE}.pt from github.com/isl-org/DPT into {ANNOTATOR_FOLDER}, or a depth checkpoint such as "
     "512-depth-ema.safetensors into models/Stable-diffusion."
 )
+
+
+@dataclass(frozen=True)
+class FileSet:
+    """Files that serve together.
+
+    Args:
+        stems: Their names, without endings.
+        source: Where they are published; "" for the networks of MediaPipe, which the Models tab gets.
+        ending: Of the published files.
+    """
+
+    stems: tuple[str, ...]
+    source: str = _LLLYASVIEL
+    ending: str = ".pth"
 
 
 @dataclass(frozen=True)
@@ -32,68 +53,104 @@ class Annotator:
 
     Args:
         name: Identity; rows of PREPROCESSORS have it as their `annotator`.
-        files: Names of the files that it needs, without their endings.
-        source: Where they are published.
-        ending: Of the published files.
+        sets: Of the files that serve, the best ones first; who has none is told of the last one, which is easy to get.
         takes_checkpoint: Whether the depth estimator of a checkpoint serves, too.
     """
 
     name: str
-    files: tuple[str, ...]
-    source: str = _LLLYASVIEL
-    ending: str = ".pth"
+    sets: tuple[FileSet, ...]
     takes_checkpoint: bool = False
 
 
-def _of_poses(name: str, *files: str) -> Annotator:
-    return Annotator(name, files, "", ".tflite")
+def _of_file(stem: str, *names: str) -> tuple[Annotator, ...]:
+    return tuple(Annotator(name, (FileSet((stem,)),)) for name in names)
+
+
+def _of_poses(name: str, *, hand: bool = False, face: bool = False) -> Annotator:
+    """Return a row that OpenPose's own networks serve, or else those of MediaPipe."""
+    models = (BODY_MODEL, *((HAND_MODEL,) if hand else ()), *((FACE_MODEL,) if face else ()))
+    return Annotator(name, (FileSet(models), _of_mediapipe(hand=hand, face=face)))
+
+
+def _of_mediapipe(*, hand: bool, face: bool) -> FileSet:
+    points = (*((HAND_POINTS,) if hand else ()), *((FACE_POINTS,) if face else ()))
+    return FileSet((POSE_DETECTOR, POSE_POINTS, *points), "", ".tflite")
 
 
 ANNOTATORS: Registry[Annotator] = Registry(
     "annotator",
     (
-        Annotator("depth", (DEPTH_FILE,), takes_checkpoint=True),
-        Annotator("normal", (DEPTH_FILE,), takes_checkpoint=True),
-        *(Annotator(name, ("ControlNetHED",)) for name in ("hed", "hed_safe", "scribble_hed")),
         *(
-            Annotator(name, ("table5_pidinet",))
-            for name in ("pidinet", "pidinet_safe", "scribble_pidinet", "pidinet_sketch")
+            Annotator(name, (FileSet((DEPTH_FILE,)),), takes_checkpoint=True)
+            for name in ("depth", "normal")
         ),
-        Annotator("lineart", ("sk_model",)),
-        Annotator("lineart_coarse", ("sk_model2",)),
-        Annotator("lineart_anime", ("netG",)),
-        _of_poses("openpose", POSE_DETECTOR, POSE_POINTS),
-        _of_poses("openpose_hand", POSE_DETECTOR, POSE_POINTS, HAND_POINTS),
-        _of_poses("openpose_face", POSE_DETECTOR, POSE_POINTS, FACE_POINTS),
-        _of_poses("openpose_faceonly", POSE_DETECTOR, POSE_POINTS, FACE_POINTS),
-        _of_poses("openpose_full", POSE_DETECTOR, POSE_POINTS, HAND_POINTS, FACE_POINTS),
+        *_of_file("ControlNetHED", "hed", "hed_safe", "scribble_hed"),
+        *_of_file(
+            "table5_pidinet", "pidinet", "pidinet_safe", "scribble_pidinet", "pidinet_sketch"
+        ),
+        *_of_file("sk_model", "lineart"),
+        *_of_file("sk_model2", "lineart_coarse"),
+        *_of_file("netG", "lineart_anime"),
+        *_of_file("mlsd_large_512_fp32", "mlsd"),
+        *_of_file("upernet_global_small", "seg_ufade20k"),
+        Annotator("teed", (FileSet(("7_model",), _TEED),)),
+        Annotator("anyline", (FileSet(("MTEED",), _ANYLINE),)),
+        Annotator(
+            "depth_anything",
+            tuple(
+                FileSet((f"depth_anything_{size}14",), _DEPTH_ANYTHING)
+                for size in ("vitl", "vitb", "vits")
+            ),
+        ),
+        Annotator(
+            "depth_anything_v2",
+            tuple(
+                FileSet((f"depth_anything_v2_{size}",), f"{_DEPTH_ANYTHING_2}-{name}")
+                for size, name in (("vitl", "Large"), ("vitb", "Base"), ("vits", "Small"))
+            ),
+        ),
+        _of_poses("openpose"),
+        _of_poses("openpose_hand", hand=True),
+        _of_poses("openpose_face", face=True),
+        _of_poses("openpose_faceonly", face=True),
+        _of_poses("openpose_full", hand=True, face=True),
+        Annotator("dw_openpose_full", (_of_mediapipe(hand=True, face=True),)),
     ),
 )
 
 
-def find_annotator_files(models: ModelIndex, name: str, preprocessor: str) -> tuple[ModelFile, ...]:
-    """Return the files of an annotator, in the order of its row; of an estimator of depth perhaps a checkpoint.
+def find_annotator_files(
+    models: ModelIndex, name: str, preprocessor: str, *, is_optional: bool = False
+) -> tuple[ModelFile, ...]:
+    """Return the files of an annotator, in the order of their set; of an estimator of depth perhaps a checkpoint.
 
     Args:
         models: Lists them.
         name: Of the row.
         preprocessor: The preprocessor that needs them, for messages.
+        is_optional: Whether there is another way without them; then none are returned where one is not there.
 
     Raises:
         Unsupported: one is not there.
     """
     annotator = ANNOTATORS.get(name)
-    listed = _list_by_stem(models)
-    if any(stem.casefold() not in listed for stem in annotator.files):
+    found = _find_set(models, annotator.sets[0])
+    if not found:
         models.refresh(ANNOTATOR)  # it may have been put there a moment ago
-        listed = _list_by_stem(models)
-    found = [listed.get(stem.casefold()) for stem in annotator.files]
-    if annotator.takes_checkpoint and None in found:
-        found = [_find_depth_checkpoint(models)]
-    if None in found:
-        missing = [stem for stem, file in zip(annotator.files, found, strict=True) if file is None]
-        raise _missing(annotator, missing, preprocessor)
-    return tuple(file for file in found if file is not None)
+        found = next(filter(None, (_find_set(models, row) for row in annotator.sets)), ())
+    if not found and annotator.takes_checkpoint:
+        checkpoint = _find_depth_checkpoint(models)
+        found = (checkpoint,) if checkpoint else ()
+    if not found and not is_optional:
+        raise _missing(annotator, _list_by_stem(models), preprocessor)
+    return found
+
+
+def _find_set(models: ModelIndex, files: FileSet) -> tuple[ModelFile, ...]:
+    """Return the files of a set, or none where one is not there."""
+    listed = _list_by_stem(models)
+    found = [listed.get(stem.casefold()) for stem in files.stems]
+    return () if None in found else tuple(file for file in found if file is not None)
 
 
 def _list_by_stem(models: ModelIndex) -> dict[str, ModelFile]:
@@ -111,15 +168,32 @@ def _find_depth_checkpoint(models: ModelIndex) -> ModelFile | None:
     return max(found, key=lambda checkpoint: checkpoint.size_bytes, default=None)
 
 
-def _missing(annotator: Annotator, stems: list[str], preprocessor: str) -> Unsupported:
-    *rest, last = (stem + annotator.ending for stem in stems)
-    names = f"{', '.join(rest)} and {last}" if rest else last
+def _missing(
+    annotator: Annotator, listed: Mapping[str, ModelFile], preprocessor: str
+) -> Unsupported:
+    """Return what is missing of the set of which there is a part, otherwise of the last one."""
+
+    def lacking(files: FileSet) -> list[str]:
+        return [stem for stem in files.stems if stem.casefold() not in listed]
+
+    begun = (row for row in annotator.sets if len(lacking(row)) < len(row.stems))
+    files = next(begun, annotator.sets[-1])
+    names = _join([stem + files.ending for stem in lacking(files)])
     if annotator.takes_checkpoint:
         message, hint = f"'{preprocessor}' has no estimator of depth.", _DEPTH_HINT
-    elif not annotator.source:
+    elif not files.source:
         message = f"'{preprocessor}' needs the networks of MediaPipe, {names}."
         hint = "Get them in the Models tab: MediaPipe poses, hands and faces for OpenPose."
+        for other in annotator.sets[:-1]:
+            own = _join([stem + other.ending for stem in other.stems])
+            hint += f" Or put OpenPose's own, {own}, from {other.source} into {ANNOTATOR_FOLDER}."
     else:
-        message = f"'{preprocessor}' needs the file {names}."
-        hint = f"Put it from {annotator.source} into {ANNOTATOR_FOLDER}."
+        is_one = len(lacking(files)) == 1
+        message = f"'{preprocessor}' needs the {'file' if is_one else 'files'} {names}."
+        hint = f"Put {'it' if is_one else 'them'} from {files.source} into {ANNOTATOR_FOLDER}."
     return Unsupported(message, hint)
+
+
+def _join(names: list[str]) -> str:
+    *rest, last = names
+    return f"{', '.join(rest)} and {last}" if rest else last

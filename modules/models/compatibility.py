@@ -38,7 +38,8 @@ def incompatibility(
     if family.is_refiner:
         return UserError(
             f"'{checkpoint.name}' is a refiner: it finishes images that another model began.",
-            f"Choose it as the refiner, and as the checkpoint an SDXL one: {_suggest(task, models)}",
+            f"Choose it as the refiner, and as the checkpoint one that it can refine:"
+            f" {_suggest(task, models, family)}",
         )
     extra_input = family.extra_input
     reason = task.refuses.get(extra_input)
@@ -67,12 +68,19 @@ def _can_do(task: Task, family: Family) -> bool:
     return not family.is_refiner and family.extra_input not in task.refuses
 
 
-def _suggest(task: Task, models: ModelIndex) -> str:
+def _suggest(task: Task, models: ModelIndex, refiner: Family | None = None) -> str:
+    """Return what to do to have a checkpoint for a task, one with the latents of a refiner if there is one."""
+    families = [(it, models.get_family(it)) for it in models.checkpoints() if not it.error]
+    if refiner is not None:
+        families.sort(key=lambda row: bool(row[1].extra_input))  # ordinary ones first
     names = [
         f"'{checkpoint.name}'"
-        for checkpoint in models.checkpoints()
-        if not checkpoint.error and _can_do(task, models.get_family(checkpoint))
+        for checkpoint, family in families
+        if _can_do(task, family)
+        and (refiner is None or family.latent_format == refiner.latent_format)
     ]
+    if not names and refiner is not None:
+        return "put one, such as sd_xl_base_1.0.safetensors, into models/Stable-diffusion and choose it."
     if not names:
         return f"put one, such as {task.example_checkpoint}, into models/Stable-diffusion and choose it."
     more = " or another" if len(names) > _MAX_SUGGESTIONS else ""

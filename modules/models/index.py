@@ -288,11 +288,14 @@ class ModelIndex:
             places += [
                 (folder, kind.suffixes_beside_checkpoints) for folder in self.folders(CHECKPOINT)
             ]
-        others = (other for other in self.kinds if other.name != kind.name)
+        others = [other for other in self.kinds if other.name != kind.name]
         excluded = tuple(suffix for row in others for suffix in row.suffixes_beside_checkpoints)
+        # What nothing but its folder tells is of no other kind: annotators lie in models/ControlNet.
+        untold = [row.name for row in others if not row.conditions]
+        skipped = {folder.absolute() for name in untold for folder in self.folders(name)}
         found: dict[str, ModelFile] = {}
         for folder, suffixes in places:
-            for file in scan_folder(folder, suffixes, excluded):
+            for file in scan_folder(folder, suffixes, excluded, skipped):
                 found.setdefault(file.name, file)
         return tuple(sorted(found.values(), key=lambda file: (file.name.casefold(), file.name)))
 

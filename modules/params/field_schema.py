@@ -6,7 +6,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from modules.params.image import is_image_field
+from modules.params.image import is_image_field, is_image_list
 from modules.params.param import Param, params_of, unit_model
 
 # JavaScript holds whole numbers exactly only up to this one; beyond it a browser needs them as text.
@@ -51,7 +51,7 @@ def field_schema(param: Param, field: FieldInfo) -> dict[str, Any]:
 def _kind(param: Param, field: FieldInfo) -> str:
     default = field.default
     if is_image_field(field):
-        return "image"
+        return "images" if is_image_list(field) else "image"
     if unit_model(field) is not None:
         return "units"
     if param.choices is not None or _literals(field):

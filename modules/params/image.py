@@ -85,6 +85,11 @@ def is_image_field(field: FieldInfo) -> bool:
     return ImageField in (field.annotation, *get_args(field.annotation))
 
 
+def is_image_list(field: FieldInfo) -> bool:
+    """Return whether a request's field holds several images."""
+    return is_image_field(field) and isinstance(field.default, tuple)
+
+
 def is_no_image(value: object) -> bool:
     """Return whether a value means "no image": None, an empty text or data URI, or a list of nothing else."""
     if isinstance(value, list | tuple):
@@ -121,12 +126,23 @@ def make_reader(kind: ImageKind) -> Callable[[Any], ImageField | None]:
     return read
 
 
+def _read_list(value: Any) -> tuple[ImageField, ...]:  # Any: likewise
+    if value is not None and not isinstance(value, list | tuple):
+        raise ValueError(f"A list of pictures is needed, not {type(value).__name__}.")
+    items = cast("Iterable[Any]", value or ())
+    return tuple(image for image in map(make_reader(IMAGE), items) if image is not None)
+
+
 def _serialize(image: ImageField | None) -> str | None:
     return None if image is None else image.to_base64()
 
 
 _AS_BASE64 = PlainSerializer(_serialize, return_type=str | None, when_used="json")
+_AS_LIST = PlainSerializer(
+    lambda images: [image.to_base64() for image in images], return_type=list[str], when_used="json"
+)
 # Types of request fields: each accepts an ImageField, a file's bytes or base64; JSON holds base64.
 InputImage = Annotated[ImageField | None, BeforeValidator(make_reader(IMAGE)), _AS_BASE64]
 Mask = Annotated[ImageField | None, BeforeValidator(make_reader(MASK)), _AS_BASE64]
+InputImages = Annotated[tuple[ImageField, ...], BeforeValidator(_read_list), _AS_LIST]
 DepthMap = Annotated[ImageField | None, BeforeValidator(make_reader(DEPTH)), _AS_BASE64]

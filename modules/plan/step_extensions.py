@@ -90,11 +90,11 @@ def reason_of(error: BaseException) -> str:
     if isinstance(error, SystemExit):
         return "It tried to end the program."
     try:
-        reason = str(error)
+        reason = " ".join(str(error).split())
     except Exception:  # noqa: BLE001  any class may come, with any text
         reason = ""
     if isinstance(error, WebUIError | ValueError) and reason:
-        return reason
+        return reason if reason.endswith((".", "!", "?")) else f"{reason}."
     return f"{type(error).__name__}: {reason}. The log has the details."
 
 

@@ -54,4 +54,5 @@ INIT_IMAGES = Script(
     cell_count=lambda args: 1 + len(args.images),
     waits_for_slots=True,
     has_one_seed=True,
+    shows_control_maps=True,
 )

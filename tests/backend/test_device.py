@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
 from modules.backend.device import BF16, DEVICES, FP16, FP32, choose_device
+from modules.core.errors import UserError
 from modules.params.device_options import DeviceOptions
 
 
@@ -69,3 +72,28 @@ def test_a_cuda_card_computes_in_half_precision_first():
     assert device.precisions[0] == FP16
     assert device.precisions[-1] == FP32
     assert device.warning == ""
+
+
+def test_a_named_device_is_that_one_or_an_error():
+    before = torch.get_num_threads()
+    try:
+        device = choose_device(DeviceOptions(kind="cpu", use_cpu=True, threads=1))
+        assert device.torch_device.type == "cpu"
+        assert device.warning == ""
+        assert "1 threads" in device.label
+    finally:
+        torch.set_num_threads(before)
+    with pytest.raises(
+        UserError, match=r"There is no device cuda:77 on .*\. PyTorch finds .*cpu\."
+    ):
+        choose_device(DeviceOptions(kind="cuda", index=77))
+
+
+def test_any_card_but_no_processor_is_taken_where_a_cluster_gave_one():
+    there = dataclasses.replace(
+        DEVICES[-1], kind="mps", is_available=lambda: True, label=lambda _: "A card"
+    )
+    assert choose_device(DeviceOptions(kind="gpu"), (there, DEVICES[-1])).label == "A card"
+    absent = dataclasses.replace(there, is_available=lambda: False)
+    with pytest.raises(UserError, match="There is no device gpu on"):
+        choose_device(DeviceOptions(kind="gpu"), (absent, DEVICES[-1]))

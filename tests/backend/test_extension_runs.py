@@ -147,6 +147,7 @@ def test_a_step_extension_changes_the_picture_where_it_counts_and_nowhere_else(
     ("line", "reason"),
     [
         ("return 1 / 0", "ZeroDivisionError: division by zero. The log has the details."),
+        (r"raise ValueError('first\nsecond')", "first second."),
         ("raise SystemExit", "It tried to end the program."),
         (
             "return denoised[:, :2]",

@@ -206,3 +206,28 @@ def test_help_lists_every_flag_in_its_group(capsys):
     assert all("--" + field.name.replace("_", "-") in text for field in declared_fields())
     assert "--opt-split-attention" not in text
     assert max(map(len, text.splitlines())) <= 100
+
+
+def test_several_devices_or_a_cluster_need_ray():
+    assert not parse_flags([]).uses_ray
+    flags = parse_flags(["--devices", "cuda:0, CUDA:1"])
+    assert (flags.devices, flags.uses_ray) == (("cuda:0", "cuda:1"), True)
+    assert parse_flags(["--devices=cpu,cpu"]).devices == ("cpu", "cpu")
+    flags = parse_flags(["--ray", "auto", "--ray-cpus-per-worker", "4"])
+    assert (flags.ray, flags.ray_cpus_per_worker, flags.uses_ray) == ("auto", 4, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--devices", "gpu"], "'gpu' is no device; write cuda:0,cuda:1"),
+        (["--devices", "cuda:0,cuda:0"], "'cuda:0' is named twice"),
+        (["--devices", "all,cpu"], "'all,cpu' is no list of devices; all stands alone"),
+        (["--devices", ","], "',' is no list of devices"),
+        (["--ray", "auto", "--devices", "all"], "--devices and --ray contradict each other."),
+        (["--ray-cpus-per-worker", "0"], "'0' is not a number of processors"),
+    ],
+)
+def test_devices_that_cannot_be_are_named(arguments: list[str], sentence: str):
+    with pytest.raises(UserError, match=sentence):
+        parse_flags(arguments)

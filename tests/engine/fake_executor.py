@@ -49,7 +49,8 @@ class FakeExecutor:
         self.results: dict[type, Any] = {}  # by type of work
         self.recording: Recording | None = None  # what a recorded plan records
         self.worker_list = [
-            WorkerStatus(str(number), "here", "Test device", "idle") for number in range(slots)
+            WorkerStatus(str(number), "here", "Test device", "idle" if device_info else "refused")
+            for number in range(slots)
         ]
         self.failures: list[Exception] = []
         self.load_failures: list[Exception] = []

@@ -169,6 +169,7 @@ def repository(place, tmp_path, monkeypatch):
     (tmp_path / "requirements-dev.lock").write_text(locked(place.folder, "tinyone"))
     (tmp_path / "requirements-reference.txt").write_text(locked(place.folder, "original"))
     (tmp_path / "requirements-openvino.txt").write_text(locked(place.folder, "faster"))
+    (tmp_path / "requirements-ray.txt").write_text(locked(place.folder, "tinyone"))
     environment = venv.locate(tmp_path, {"venv_dir": str(place.environment)})
     return Setup(tmp_path, environment, parse_flags(["--skip-torch-cuda-test"]), {})
 
@@ -180,6 +181,17 @@ def test_an_accelerator_is_installed_once_by_the_start_that_asks_for_it(place, r
     assert "Installing OpenVINO" in capsys.readouterr().out
     repository.install_openvino()
     assert capsys.readouterr().out == ""
+
+
+def test_ray_is_installed_once_by_the_start_that_asks_for_it(place, repository, capsys):
+    repository.install_ray()
+    assert place.has("tinyone")
+    assert "Installing Ray" in capsys.readouterr().out
+    repository.install_ray()
+    assert capsys.readouterr().out == ""
+    (repository.root / "requirements-ray.txt").write_text("missing==1.0\n")
+    repository.install_ray()
+    assert "Note: Ray could not be installed" in capsys.readouterr().out
 
 
 def test_the_reference_code_is_installed_once_and_not_on_the_path(place, repository, capsys):

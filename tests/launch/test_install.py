@@ -24,7 +24,12 @@ from modules.launch.wheels import TORCH_VERSION, cpu_build
 ROOT = Path(__file__).parents[2]
 REQUIREMENTS = ["requirements.txt", "requirements-dev.txt"]
 LOCKS = ["requirements.lock", "requirements-dev.lock"]
-PINNED = ["requirements-pip.txt", "requirements-reference.txt", "requirements-openvino.txt"]
+PINNED = [
+    "requirements-pip.txt",
+    "requirements-reference.txt",
+    "requirements-openvino.txt",
+    "requirements-ray.txt",
+]
 PYTHONS = [(3, 10), (3, 11), (3, 12), (3, 13)]
 # The oldest systems that PyTorch runs on: glibc 2.28 and macOS 14.
 PLATFORMS = {

@@ -133,6 +133,12 @@ def test_a_refiner_of_another_family_is_left_alone_with_a_note(index: ModelIndex
         ({"image": None}, "sd1", NotFound, "ControlNet unit 0 has no picture. Add one"),
         ({"module": "cany"}, "sd1", NotFound, "'cany'"),
         (
+            {"more_images": (PICTURE,)},
+            "sd1",
+            UserError,
+            "ControlNet unit 0 has 2 pictures, and 'canny [hash]' takes one. Only an IP-Adapter",
+        ),
+        (
             {"guidance_start": 0.5, "guidance_end": 0.25},
             "sd1",
             UserError,
@@ -177,12 +183,39 @@ def test_img2img_needs_no_picture_of_its_own(index: ModelIndex):
 
 
 def test_a_union_model_with_its_type_and_a_model_free_unit_are_planned(
-    index: ModelIndex, tmp_path: Path
+    index: ModelIndex,
 ):
     union = UNIT.replace(model="union", union_control_type="Depth")
     assert plan(index, union, checkpoint="sdxl", width=1024, height=1024).control
+    union = UNIT.replace(model="union", module="canny")
+    told = plan(index, union, checkpoint="sdxl", width=1024, height=1024)
+    assert told.control[0].unit.union_control_type == "Hard Edge", "by its preprocessor"
+    assert told.request.control_units[0].union_control_type == "Hard Edge", "so does the infotext"
     (reference,) = plan(index, UNIT.replace(model="None", module="reference_only")).control
     assert reference.model is None
+
+
+def test_a_models_yaml_says_whether_its_outputs_are_pooled_or_else_its_name(tmp_path: Path):
+    write_safetensors(tmp_path / "sd1.safetensors", shapes_of("sd1"))
+    texts = {
+        "shuffle": "",
+        "plain": "",
+        "mean": "global_average_pooling: true",
+        "no-shuffle": "global_average_pooling: false",
+        "other-shuffle": "control_key: hint",
+    }
+    for name, text in texts.items():
+        file = write_safetensors(tmp_path / "c" / f"{name}.safetensors", shapes.original("sd1"))
+        if text:
+            file.with_suffix(".yaml").write_text(f"model:\n  params:\n    {text}\n")
+    folders = {"Checkpoint": [tmp_path], "ControlNet": [tmp_path / "c"]}
+    index = ModelIndex(folders, CONFIGS, tmp_path)
+    pools = {name: plan(index, UNIT.replace(model=name)).control[0].pools for name in texts}
+    assert [name for name, pooled in pools.items() if pooled] == [
+        "shuffle",
+        "mean",
+        "other-shuffle",
+    ]
 
 
 def test_a_control_type_begins_on_the_page_with_what_needs_no_file_of_the_users():

@@ -16,7 +16,7 @@ from tests.backend.merging.merging import Folder, read, read_metadata
 from tests.reference.a1111_cases import FOLDER
 
 # One for each way in which tensors are made; all others run with `-m slow`.
-ORDINARY = ("m_ws_v_03_half", "m_none_discard", "m_ad_inpaint")
+ORDINARY = ("m_ws_v_03_half", "m_none_discard", "m_ad_inpaint", "m_ckpt")
 # A1111's words, and the beginning of ours.
 REFUSALS = {
     "Failed: Merging requires a primary model.": "Weighted sum needs a checkpoint A",
@@ -56,6 +56,7 @@ def merge(folder: Folder, args: dict[str, Any]) -> Path:
         save_as_half=args.get("half", False),
         discard_weights=args.get("discard", ""),
         config_source=args.get("config", 3),
+        checkpoint_format=args.get("format", "safetensors"),
     )
 
 
@@ -82,8 +83,7 @@ def digest(path: Path) -> str:
 def test_a_merge_comes_out_the_same(folder: Folder, row: dict[str, Any]):
     path = merge(folder, row["args"])
     try:
-        # A .ckpt has the same tensors; this version writes .safetensors alone.
-        assert path.stem == Path(row["files"][0]).stem
+        assert path.name == row["files"][0]
         assert digest(path) == row["tensors_sha256"]
         assert path.with_suffix(".yaml").exists() == row["yaml"]
         if row["metadata"] is not None:

@@ -24,7 +24,7 @@ from tests.reference.compare import (
 )
 
 WIDTH = 32  # the least that a norm of 32 groups allows
-# Those of SDXL describe networks of generative-models, which LDM does not have.
+# Those of SDXL describe networks of generative-models: test_sdxl_unet.
 NETWORKS = [
     # The networks of v2-inference-v are those of v2-inference.
     pytest.param(file.name, None, marks=[pytest.mark.slow] if "inference-v" in file.name else [])

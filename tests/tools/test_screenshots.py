@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from tools.docs_tables import TAB_TITLES
+from tools.docs_tables import SECTION_TITLES, TAB_TITLES
 from tools.screenshots import SHOTS, shrink_below
 
 RAMP = np.tile(np.arange(256, dtype=np.uint8), (256, 1))
@@ -20,8 +20,9 @@ def count_colours(data: bytes) -> int:
     return len(image.getcolors(2**24) or ())
 
 
-def test_every_shot_is_of_a_tab():
-    assert set(SHOTS) <= set(TAB_TITLES)
+def test_every_shot_is_of_a_tab_or_a_part_of_one():
+    assert set(SHOTS) <= {*TAB_TITLES, *SECTION_TITLES}
+    assert {SHOTS[title].tab for title in SECTION_TITLES} <= set(TAB_TITLES)
 
 
 def test_pictures_have_as_few_colours_as_their_size_takes():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from PIL import Image
 
-from tests.ui.browsing import needs_browser
+from tests.backend.upscale.tiny_upscalers import make_network, write_network
+from tests.ui.browsing import needs_browser, wait_for_value
 
 pytestmark = needs_browser
 
@@ -48,3 +49,21 @@ def test_a_picture_is_enlarged_compared_and_sent_on(page, tmp_path):
     page.wait_for_selector(".extras .output-place a:has-text('one')")
     page.reload()
     page.wait_for_selector(".extras .output-place a:has-text('one')")
+
+
+def test_resize_is_taken_from_the_upscalers_name_where_that_is_asked_for(page, server):
+    write_network(
+        server.data / "models" / "ESRGAN" / "4x-tiny.pth", make_network("Compact").state_dict()
+    )
+    page.request.post(f"{server.url}internal/model", data={"action": "refresh"})
+    option = "set_scale_by_when_changing_upscaler"
+    url = f"{server.url}internal/settings"
+    for is_on, resize in ((True, "4"), (False, "3")):
+        page.request.post(url, data={"changes": {option: is_on}})
+        page.goto(f"{server.url}#Extras")
+        page.reload()
+        page.wait_for_selector("#extras_upscaler_1 option:has-text('4x-tiny')", state="attached")
+        page.fill("#extras_upscaling_resize", "3")
+        page.select_option("#extras_upscaler_1", "Lanczos")
+        page.select_option("#extras_upscaler_1", "4x-tiny")
+        wait_for_value(page, "#extras_upscaling_resize", resize)

@@ -1,4 +1,4 @@
-"""Progress, interrupt and skip of the running job, compatible with A1111's clients."""
+"""Progress, interrupt and skip, compatible with A1111's clients, who know one running job: of several the oldest one."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _IDLE_STATE: Mapping[str, Any] = {
 
 
 def progress_router(engine: Engine) -> APIRouter:
-    """Return the routes that report, interrupt and skip the running job."""
+    """Return the routes that report, interrupt and skip the oldest running job."""
     router = CheckedRouter(prefix="/sdapi/v1")
 
     @router.get("/progress")
     def progress(skip_current_image: bool = False) -> dict[str, Any]:
-        """Return how far the running job is, its preview, and the seconds that are left."""
+        """Return how far the oldest running job is, its preview, and the seconds that are left."""
         job = engine.running_job()
         if job is None:
             return {
@@ -55,13 +55,13 @@ def progress_router(engine: Engine) -> APIRouter:
 
     @router.post("/interrupt")
     def interrupt() -> dict[str, Any]:
-        """Stop the running job at its next step; finished images are kept."""
+        """Stop the oldest running job at its next step; finished images are kept."""
         engine.interrupt()
         return {}
 
     @router.post("/skip")
     def skip() -> None:
-        """Go on with the next batch, or the next file, of the running job."""
+        """Go on with the next batch, or the next file, of the oldest running job."""
         job = engine.running_job()
         if job is not None:
             job.skip()

@@ -38,6 +38,11 @@ from modules.backend.control.adapters.revision import (
     SeenEmbeddings,
     add_noise,
 )
+from modules.backend.control.adapters.style_adapter import (
+    ImageStyles,
+    StyleExtension,
+    load_style_adapter,
+)
 from modules.backend.control.adapters.t2i_adapter import (
     T2IAdapterExtension,
     compute_features,
@@ -45,7 +50,7 @@ from modules.backend.control.adapters.t2i_adapter import (
     weigh,
 )
 from modules.backend.control.adapters.unet_places import transformers_of
-from modules.backend.control.hints import make_region, source_image
+from modules.backend.control.hints import make_region, source_image, source_images
 from modules.backend.control.unit_effects import Finish, MakeEffect, UnitEffect, UnitInputs
 from modules.backend.loading.layers import circular_padding
 from modules.images.control.control_results import (
@@ -55,7 +60,7 @@ from modules.images.control.control_results import (
     with_luminance,
 )
 from modules.images.preprocessors.table import PREPROCESSORS
-from modules.models.control.layouts import CONTROL_LLLITE, IP_ADAPTER, T2I_ADAPTER
+from modules.models.control.layouts import CONTROL_LLLITE, IP_ADAPTER, T2I_ADAPTER, T2I_STYLE
 from modules.params.requests.img2img import Img2ImgRequest
 
 # Of sd-webui-controlnet, where the prompt or the ControlNet is more important.
@@ -88,6 +93,18 @@ def _make_t2i_adapter(inputs: UnitInputs) -> UnitEffect:
     )
 
 
+def _make_style_adapter(inputs: UnitInputs) -> UnitEffect:
+    planned, unet = inputs.planned, inputs.components.unet
+    styles = inputs.networks.get(
+        inputs.model,
+        lambda: ImageStyles(load_style_adapter(inputs.model, unet.dtype, inputs.device)),
+    )
+    assert planned.image_encoder is not None, "the plan finds one for each style adapter"
+    image = np.asarray(source_image(planned, inputs.plan.request).convert("RGB"))
+    tokens = styles.make_tokens(image, planned.image_encoder, unet.dtype, inputs.device)
+    return UnitEffect(StyleExtension(planned.unit.weight * tokens, inputs.schedule.counts_at))
+
+
 def _make_ip_adapter(inputs: UnitInputs) -> UnitEffect:
     planned, unet = inputs.planned, inputs.components.unet
     prompts = inputs.networks.get(
@@ -95,8 +112,14 @@ def _make_ip_adapter(inputs: UnitInputs) -> UnitEffect:
         lambda: ImagePrompts(load_ip_adapter(inputs.model, unet.dtype, inputs.device)),
     )
     assert planned.image_encoder is not None, "the plan finds one for each IP-Adapter"
-    image = np.asarray(source_image(planned, inputs.plan.request).convert("RGB"))
-    tokens = prompts.make_tokens(image, planned.image_encoder, unet.dtype, inputs.device)
+    seen = [
+        prompts.make_tokens(
+            np.asarray(image.convert("RGB")), planned.image_encoder, unet.dtype, inputs.device
+        )
+        for image in source_images(planned, inputs.plan.request)
+    ]
+    # As sd-webui-controlnet: several pictures are averaged, not put beside each other.
+    tokens = seen[0] if len(seen) == 1 else torch.stack(seen).mean(dim=0)
     region = make_region(planned, inputs.plan.request)
     extension = ImagePromptExtension(
         ImagePrompt(
@@ -290,6 +313,7 @@ def _find_mask(inputs: UnitInputs) -> Tensor | None:
 # By the name of a layout of control models.
 ADAPTER_MAKERS: Mapping[str, MakeEffect] = {
     T2I_ADAPTER: _make_t2i_adapter,
+    T2I_STYLE: _make_style_adapter,
     IP_ADAPTER: _make_ip_adapter,
     CONTROL_LLLITE: _make_lllite,
 }

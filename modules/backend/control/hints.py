@@ -38,13 +38,18 @@ class Hint:
 
 def source_image(planned: PlannedUnit, request: GenerationRequest) -> Image.Image:
     """Return the picture of a unit, or else the init image, as it is before its preprocessor."""
+    return source_images(planned, request)[0]
+
+
+def source_images(planned: PlannedUnit, request: GenerationRequest) -> list[Image.Image]:
+    """Return all pictures of a unit, or else the init image; likewise."""
     field = planned.unit.image
     if field is None:
         assert isinstance(request, InitImageRequest), "the plan refuses a unit without any image"
         field = request.init_image
     assert field is not None, "likewise"
-    image = field.to_pil()
-    return _crop(planned, request, image)
+    fields = field, *planned.unit.more_images
+    return [_crop(planned, request, one.to_pil()) for one in fields]
 
 
 def make_hint(

@@ -78,7 +78,7 @@ class Preprocessors:
         runner = self._runners[preprocessing.preprocessor.annotator]
         small = resize_to_resolution(pixels, preprocessing.resolution)
         network = self._load(runner, preprocessing)
-        drawn = runner.draw(network, pad_edges(small), preprocessing.a)
+        drawn = runner.draw(network, pad_edges(small), preprocessing.a, preprocessing.b)
         height, width = small.shape[:2]
         if isinstance(drawn, Pose):
             pose = Pose(drawn.people, width, height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from PIL import Image
 
@@ -11,6 +12,7 @@ from modules.backend.denoise.progress import raise_if_interrupted
 from modules.backend.loaded_models import LoadedModels
 from modules.images.resize import centre
 from modules.params.events import CancelToken, Note, Output, Phase, Progress, Sink
+from modules.params.settings import Settings
 from modules.plan.jobs.extras import Enlargement, ExtrasPlan
 
 _STEPS_PER_STAGE = 1000
@@ -62,7 +64,7 @@ def run_extras(models: LoadedModels, plan: ExtrasPlan, sink: Sink, cancel: Cance
     stages = Stages(enlarging + len(plan.restorations), sink, cancel)
     sink(Phase("Reading"))
     if enlargement is not None:
-        image = _enlarge(models, image, enlargement, stages)
+        image = _enlarge(models, image, enlargement, plan.settings, stages)
     restorers = models.face_restorers
     for index, one in enumerate(plan.restorations, enlarging):
         report = stages.begin(index, f"Restoring faces by {one.name}")
@@ -74,17 +76,18 @@ def run_extras(models: LoadedModels, plan: ExtrasPlan, sink: Sink, cancel: Cance
 
 
 def _enlarge(
-    models: LoadedModels, image: Image.Image, enlargement: Enlargement, stages: Stages
+    models: LoadedModels,
+    image: Image.Image,
+    enlargement: Enlargement,
+    settings: Settings,
+    stages: Stages,
 ) -> Image.Image:
-    results = [
-        models.upscalers.upscale(
-            image,
-            planned,
-            enlargement.scale,
-            stages.begin(index, f"Upscaling by {planned.upscaler.name}"),
-        )
-        for index, planned in enumerate(enlargement.upscalers)
-    ]
+    scale, limit = enlargement.scale, settings.upscaling_max_images_in_cache
+    results: list[Image.Image] = []
+    for index, planned in enumerate(enlargement.upscalers):
+        report = stages.begin(index, f"Upscaling by {planned.upscaler.name}")
+        compute = partial(models.upscalers.upscale, image, planned, scale, report)
+        results.append(models.upscaled.get(image, planned, scale, limit, compute))
     enlarged = results[0]
     if results[1:]:
         enlarged = Image.blend(enlarged, results[1], enlargement.second_visibility)

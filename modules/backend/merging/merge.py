@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO
 
 import torch
 
 from modules.backend.loading.state_dict import FileStateDict, read_state_dict
+from modules.backend.merging.ckpt_writer import CkptWriter
 from modules.backend.merging.lora_baker import LoraBaker
 from modules.backend.merging.tensors import MergeFiles, TensorMerger
 from modules.core.atomic import open_writer, remove_leftovers
@@ -43,6 +44,32 @@ def merge_checkpoints(_: object, plan: MergePlan, sink: Sink, cancel: CancelToke
     inputs = plan.read_inputs()
     layout = plan.lay_out(inputs)
     path = plan.choose_path(layout)
+    result = None if plan.is_ckpt else _lay_out_safetensors(plan, inputs, layout, sink, cancel)
+    opened = _open_files(plan, inputs)
+    baker = LoraBaker(plan) if plan.loras else None
+    merger = TensorMerger(opened, plan.recipe, plan.request.multiplier, baker)
+    sink(Phase("Merging"))
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        check_free_space(path, layout.size_bytes if result is None else result.size_bytes)
+        remove_leftovers(path)
+        with _copied_config(plan.copied_config, path), open_writer(path, overwrite=False) as out:
+            if result is None:
+                writer = CkptWriter(out, layout.infos)
+                _write(list(layout.infos), writer.open_tensor, layout, merger, sink, cancel)
+                writer.finish()
+            else:
+                out.write(result.head)
+                _write(result.names, lambda _: nullcontext(out), layout, merger, sink, cancel)
+    for note in baker.notes() if baker else ():
+        sink(Note(note))
+    sink(Note(f"Checkpoint saved to {escape(str(path))}"))
+
+
+def _lay_out_safetensors(
+    plan: MergePlan, inputs: MergeInputs, layout: ResultLayout, sink: Sink, cancel: CancelToken
+) -> SafetensorsLayout:
+    """Return the file with its metadata; their hashes read the checkpoints as a whole."""
     metadata = plan.make_metadata(inputs)
     if plan.request.save_metadata and plan.request.add_merge_recipe:
         files = _describe_files(plan, inputs, sink, cancel)
@@ -54,40 +81,37 @@ def merge_checkpoints(_: object, plan: MergePlan, sink: Sink, cancel: CancelToke
             f" {MAX_HEADER_BYTES / 1e6:.0f} MB.",
             "Leave some of them out.",
         )
-    opened = _open_files(plan, inputs)
-    baker = LoraBaker(plan) if plan.loras else None
-    merger = TensorMerger(opened, plan.recipe, plan.request.multiplier, baker)
-    sink(Phase("Merging"))
-    with _storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        check_free_space(path, result.size_bytes)
-        remove_leftovers(path)
-        with _copied_config(plan.copied_config, path), open_writer(path, overwrite=False) as out:
-            _write(out, result, layout, merger, sink, cancel)
-    for note in baker.notes() if baker else ():
-        sink(Note(note))
-    sink(Note(f"Checkpoint saved to {escape(str(path))}"))
+    return result
 
 
 def _write(
-    out: IO[bytes],
-    result: SafetensorsLayout,
+    names: Sequence[str],
+    open_tensor: Callable[[str], AbstractContextManager[IO[bytes]]],
     layout: ResultLayout,
     merger: TensorMerger,
     sink: Sink,
     cancel: CancelToken,
 ) -> None:
-    """Write the whole file, and report progress by tensors."""
+    """Write the bytes of all tensors, and report progress by tensors.
+
+    Args:
+        names: Of the tensors, in the order of the file.
+        open_tensor: Returns what takes the bytes of a tensor.
+        layout: Of the result.
+        merger: Computes them.
+        sink: Receives the progress.
+        cancel: Stops it.
+    """
     rows = {tensor.name: tensor for tensor in layout.tensors}
     started = time.monotonic()
-    out.write(result.head)
     with _one_thread():
-        for done, name in enumerate(result.names, 1):
-            for part in merger.compute(rows[name]):
-                _raise_if_interrupted(cancel)
-                out.write(part.reshape(-1).view(torch.uint8).numpy().data)
+        for done, name in enumerate(names, 1):
+            with open_tensor(name) as out:
+                for part in merger.compute(rows[name]):
+                    _raise_if_interrupted(cancel)
+                    out.write(part.reshape(-1).view(torch.uint8).numpy().data)
             speed = done / max(time.monotonic() - started, 1e-9)
-            sink(Progress(done, len(result.names), speed))
+            sink(Progress(done, len(names), speed))
 
 
 @contextmanager

@@ -58,6 +58,11 @@ class WorkerStatus:
     job_id: str = ""
 
 
+def may_come_yet(workers: Sequence[WorkerStatus]) -> bool:
+    """Return whether jobs may wait for a worker: none is known yet, or one is not refused for good."""
+    return not workers or any(worker.state != "refused" for worker in workers)
+
+
 class Executor(Protocol):
     """Runs work in order of submission."""
 

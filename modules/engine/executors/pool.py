@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -15,9 +15,9 @@ from modules.core.errors import WebUIError, internal_error
 from modules.engine.executors import DeviceInfo, WorkerStatus
 from modules.engine.executors.broadcast import Broadcast, is_for_all
 from modules.engine.executors.pool_job import Piece, PoolJob, lost_events
-from modules.engine.executors.pool_worker import PoolWorker, choose_piece
+from modules.engine.executors.pool_worker import PoolTimes, PoolWorker, choose_piece
 from modules.engine.executors.work_facts import following
-from modules.engine.executors.worker_link import Memory, WorkerFacts, WorkerLink, WorkerLost
+from modules.engine.executors.worker_link import WorkerFacts, WorkerLink, WorkerLost
 from modules.params.events import CancelToken, Event, Sink, ignore_events
 from modules.plan.work import LoadModel, UnloadModels, Work
 
@@ -32,19 +32,6 @@ _CHECK_S = 5.0
 _NEEDS_SERVER = (
     "This needs a worker on the server's machine, and there is none; start with --devices."
 )
-
-
-@dataclass(frozen=True)
-class PoolTimes:
-    """Seconds that a pool waits.
-
-    Args:
-        steal_after_s: How long work waits for a worker that holds its checkpoint.
-        restart_after_s: How long after its end a worker is started again; twice as long after each start that fails.
-    """
-
-    steal_after_s: float = 5.0
-    restart_after_s: float = 1.0
 
 
 class WorkerPool:
@@ -87,6 +74,14 @@ class WorkerPool:
             self._workers.extend(added)
         for worker in added:
             self._start_thread(worker)
+
+    def retire(self, names: Collection[str]) -> None:
+        """Start these workers no more once they are lost, and then forget them: their machines are gone."""
+        with self._lock:
+            for worker in self._workers:
+                if worker.link.name in names:
+                    worker.is_retired = True
+                    worker.wake.notify_all()
 
     def submit(
         self,
@@ -158,7 +153,7 @@ class WorkerPool:
 
     def _serve(self, worker: PoolWorker) -> None:
         try:
-            while not self._is_stopping:
+            while not self._is_stopping and not worker.is_retired:
                 self._live(worker)
         except WebUIError as error:
             self._refuse(worker, str(error))
@@ -167,6 +162,9 @@ class WorkerPool:
             self._refuse(worker, str(internal_error(error)))
         finally:
             worker.link.stop()
+            if worker.is_retired:
+                with self._lock:
+                    self._workers.remove(worker)
 
     def _live(self, worker: PoolWorker) -> None:
         """Start a worker and give it work until it is lost or the pool stops."""
@@ -225,19 +223,14 @@ class WorkerPool:
                     return piece
             self._end_cancelled()
             if time.monotonic() - checked_at > _CHECK_S:
-                _note_memory(worker, worker.link.check())
+                worker.note_memory(worker.link.check())
                 checked_at = time.monotonic()
 
     def _run(self, worker: PoolWorker, piece: Piece) -> None:
-        def set_activity(text: str) -> None:
-            worker.status = replace(worker.status, activity=text)
-
         job, error, result = piece.job, None, None
-        receive = following(partial(self._receive, piece), set_activity)
+        receive = following(partial(self._receive, piece), worker.note_activity)
         try:
-            result = worker.link.run(
-                piece.work, receive, piece.cancel, partial(_note_memory, worker)
-            )
+            result = worker.link.run(piece.work, receive, piece.cancel, worker.note_memory)
         except WorkerLost as lost:
             self._put_back(worker, piece, str(lost))
             raise
@@ -338,7 +331,9 @@ class WorkerPool:
 
     def _wait(self, worker: PoolWorker, pause_s: float) -> None:
         deadline = time.monotonic() + pause_s
-        while (left_s := deadline - time.monotonic()) > 0 and not self._is_stopping:
+        while (left_s := deadline - time.monotonic()) > 0 and not worker.is_retired:
+            if self._is_stopping:
+                return
             with self._lock:
                 worker.wake.wait(min(_LOOK_S, left_s))
             self._end_cancelled()
@@ -348,7 +343,7 @@ class WorkerPool:
     def _match(self) -> None:
         """Hand out what idle workers can do."""
         for worker in self._workers:
-            if worker.status.state == "idle":
+            if worker.status.state == "idle" and worker.piece is None:
                 worker.piece = self._choose(worker)
                 if worker.piece is not None:
                     worker.wake.notify()
@@ -391,10 +386,6 @@ class WorkerPool:
 
 def _label(facts: WorkerFacts, count: int) -> str:
     return facts.device if count == 1 else f"{count} workers: {facts.device}"
-
-
-def _note_memory(worker: PoolWorker, memory: Memory) -> None:
-    worker.status = replace(worker.status, memory_used=memory.used, memory_total=memory.total)
 
 
 def _ignore_ready(info: DeviceInfo | None, failure: str) -> None:

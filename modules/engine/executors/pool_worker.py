@@ -6,17 +6,30 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modules.engine.executors import WorkerStatus
 from modules.engine.executors.pool_job import Piece, PoolJob
 from modules.engine.executors.work_facts import checkpoint_after
-from modules.engine.executors.worker_link import WorkerLink
+from modules.engine.executors.worker_link import Memory, WorkerLink
 from modules.plan.plan import Plan
 from modules.plan.work import LoadModel, UnloadModels
 
 _NOT_YET = 3  # the rank of a job that a worker leaves to others for now
+
+
+@dataclass(frozen=True)
+class PoolTimes:
+    """Seconds that a pool waits.
+
+    Args:
+        steal_after_s: How long work waits for a worker that holds its checkpoint.
+        restart_after_s: How long after its end a worker is started again; twice as long after each start that fails.
+    """
+
+    steal_after_s: float = 5.0
+    restart_after_s: float = 1.0
 
 
 class PoolWorker:
@@ -36,6 +49,7 @@ class PoolWorker:
         self.orders: deque[PoolJob] = deque()  # work for this worker alone
         self.piece: Piece | None = None  # handed out, and not yet begun
         self.failed_starts = 0
+        self.is_retired = False  # its machine is gone: it is not started again
         self.thread: threading.Thread | None = None
 
     @property
@@ -59,6 +73,16 @@ class PoolWorker:
             limit = work.settings.sd_checkpoints_limit
         others = [path for path in self.checkpoints if path != job.checkpoint]
         self.checkpoints = [*others, job.checkpoint][-limit:]
+
+    def note_memory(self, memory: Memory) -> None:
+        """Note the memory of its device."""
+        with self.wake:  # another thread may be handing it something out
+            self.status = replace(self.status, memory_used=memory.used, memory_total=memory.total)
+
+    def note_activity(self, text: str) -> None:
+        """Note the phase of its work."""
+        with self.wake:
+            self.status = replace(self.status, activity=text)
 
 
 def choose_piece(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -18,6 +18,7 @@ from modules.engine.jobs.fair_queue import FairQueue, Move
 from modules.engine.jobs.job import Job, SaveImage
 from modules.engine.jobs.job_record import JobRecord
 from modules.engine.jobs.job_status import ENDED_STATES, JobStatus
+from modules.engine.jobs.restored_jobs import RestoredJobs, unload_images
 from modules.engine.jobs.store import JobStore
 from modules.engine.jobs.stored_request import with_resolved_names
 from modules.params.requests.job_request import JobRequest
@@ -63,6 +64,9 @@ class JobQueue:
         self._jobs: dict[str, Job] = {}
         self._ended_ids: deque[str] = deque()
         self._restored_jobs: list[Job] = []
+        self._restored = RestoredJobs(
+            store, lambda request, options: self.make_plan(request, options), image_saver.save
+        )
         self._is_paused = False
         self._is_stopping = False
         self._dispatcher = Dispatcher(
@@ -104,7 +108,7 @@ class JobQueue:
                 self._register(job)
                 try:
                     if self.store.add(position, stored, plan.image_count):
-                        _unload_images(job, stored.image_names)
+                        unload_images(job, stored.image_names)
                 except BaseException:  # a client that gets an error has no job
                     self._waiting.remove(job.id)
                     self._jobs.pop(job.id, None)
@@ -117,6 +121,7 @@ class JobQueue:
         if not has_device:
             with self._lock:
                 restored = list(self._restored_jobs)
+                self._forget_unplanned()
             for job in restored:
                 job.suspend(_NO_DEVICE)
                 job.interrupt()
@@ -124,16 +129,12 @@ class JobQueue:
 
     def restore(self, resume: bool) -> None:
         """Restore the jobs that were queued when the last server stopped; they run once the queue is open."""
-        restored = [
-            (record.queue_position, job)
-            for record in self.store.take_leftover_jobs()
-            if (job := self._restore_job(record)) is not None
-        ]
         with self._lock:
-            positions = self._waiting.restore([position for position, _ in restored])
-            for _, job in restored:
+            jobs, restored = self._restored.read()
+            positions = self._waiting.restore(restored)
+            for job in jobs:
                 self._register(job)
-            self._restored_jobs += [job for _, job in restored]
+            self._restored_jobs += jobs
             self._is_paused = self._is_paused or (bool(restored) and not resume)
             state = "paused" if self._is_paused else "resumed"
         self.store.update_positions(positions)
@@ -176,6 +177,11 @@ class JobQueue:
 
     def cancel_all(self) -> None:
         """Stop the running jobs and all queued ones."""
+        with self._lock:
+            unplanned = self._forget_unplanned()
+        for record in unplanned:
+            ended = replace(record.status(), state="cancelled")
+            self.store.log_end(replace(ended, error=ended.interrupted_text))
         for job in reversed(self.jobs()):
             job.interrupt()
 
@@ -260,13 +266,15 @@ class JobQueue:
             return self._waiting.index(job_id)
 
     def waiting_phase(self, job_id: str) -> str:
-        """Return the phase text of a queued job: what it waits for."""
+        """Return the phase text of a queued job: what it waits for, or how many jobs must end before it."""
         ahead = self.jobs_ahead_of(job_id)
-        if ahead is None:
+        if ahead is None:  # the executor has it
             return "Waiting for the device"
         if self.is_paused:
             return "Waiting: the queue is paused"
         count = ahead + (1 if self.running_jobs() else 0)
+        if not count:
+            return "Waiting for the device"
         return f"Waiting: {count} {'job comes' if count == 1 else 'jobs come'} first"
 
     # Execution and shutdown
@@ -294,28 +302,13 @@ class JobQueue:
             job.finish("cancelled", "The server was stopped.")
         self.store.close()
 
-    def _restore_job(self, record: JobRecord) -> Job | None:
-        """Return a job of an earlier run, or None if it can no longer be planned; the store records the reason."""
-        try:
-            request, settings = self.store.restore_request(record.stored_request)
-            plan = self.make_plan(request, settings)
-        except Exception as error:  # one record must not keep the server from starting
-            reason = internal_error(error)
-            bug = None if reason is error else error
-            logger.warning(
-                "A waiting job of the last run cannot be restored: %s", reason, exc_info=bug
-            )
-            self.store.log_end(replace(record.status(), state="failed", error=str(reason)))
-            return None
-        job = Job(plan, self._image_saver.save, self.store, record.id)
-        _unload_images(job, record.stored_request.image_names)
-        return job
-
     def _pop_next(self) -> Job | None:
         with self._lock:
             is_held = self._is_paused or self._is_stopping
-            job_id = None if is_held else self._waiting.pop()
-            return None if job_id is None else self._jobs[job_id]
+            while not is_held and (job_id := self._waiting.pop()) is not None:
+                if (job := self._find(job_id)) is not None:  # else it can no longer be planned
+                    return job
+            return None
 
     def _plan_with_images(self, job: Job) -> JobPlan:
         """Return the plan of a job with its input images loaded.
@@ -367,7 +360,16 @@ class JobQueue:
 
     def _find(self, job_id: str) -> Job | None:
         with self._lock:
+            if (job := self._restored.plan(job_id)) is not None:
+                self._register(job)
             return self._jobs.get(job_id)
+
+    def _forget_unplanned(self) -> Sequence[JobRecord]:
+        """Take the restored jobs without a plan out of the queue and return them; the caller holds the lock."""
+        unplanned = self._restored.take_unplanned()
+        for record in unplanned:
+            self._waiting.remove(record.id)
+        return unplanned
 
     def _register(self, job: Job) -> None:
         """Add a job to those in memory; the caller holds the lock."""
@@ -387,10 +389,3 @@ class JobQueue:
             self._ended_ids.append(job.id)
             if len(self._ended_ids) > _MAX_ENDED_IN_MEMORY:
                 self._jobs.pop(self._ended_ids.popleft(), None)
-
-
-def _unload_images(job: Job, names: Mapping[str, str]) -> None:
-    """Drop the input images of a queued job from memory; they are in files with these names, by field."""
-    if names:
-        job.image_names = names
-        job.plan = job.plan.without_images()

@@ -110,7 +110,12 @@ def _put(fields: Any, place: Sequence[str], image: ImageField) -> None:  # Any: 
     """Put an image into its place: ["init_image"], or ["control_units", "0", "image"]."""
     for key in place[:-1]:
         fields = fields[int(key) if key.isdecimal() else key]
-    fields[place[-1]] = image
+    if isinstance(fields, list):  # of the images of one unit, which are stored apart
+        images, number = cast("list[Any]", fields), int(place[-1])
+        images += [None] * (number + 1 - len(images))
+        images[number] = image
+    else:
+        fields[place[-1]] = image
 
 
 def _json(values: Mapping[str, Any]) -> str:

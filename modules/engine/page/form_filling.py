@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.infotext_context import make_infotext_context
 from modules.engine.page.override_chips import format_overrides
@@ -17,6 +18,8 @@ from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
 
 _NOTHING_MADE = "No picture has been made yet. Put an infotext into the prompt box, then press ↙."
 _ONLY_A_PROMPT = "The prompt box holds no infotext, only a prompt: nothing was changed."
+# Fields that the form has a list of checkpoints for.
+_CHECKPOINT_FIELDS = frozenset(("refiner_checkpoint", "hr_checkpoint_name"))
 _NO_PARAMETERS = (
     "The picture holds no parameters that are understood; programs and sites often remove them."
 )
@@ -100,7 +103,17 @@ def _fill(engine: Engine, result: InfotextResult, controls: Collection[str]) -> 
     chips = tuple(format_overrides(engine, values, overrides))
     for name in ("sd_model_checkpoint", "sd_vae"):  # the chips name them
         values.pop(name, None)
+    for name in _CHECKPOINT_FIELDS & values.keys():
+        values[name] = _find_title(engine, values[name])
     return FormFilling(values, chips, messages)
+
+
+def _find_title(engine: Engine, name: str) -> str:
+    """Return the title of a checkpoint, by which the lists of the form have it; a name without a file stays."""
+    try:
+        return engine.models.find_checkpoint(name).title if name else name
+    except WebUIError:
+        return name
 
 
 def _as_json(value: Any) -> Any:

@@ -190,9 +190,10 @@ def _task_note(engine: Engine, task_name: str, *, has_depth_map: bool) -> Note |
     family = models.get_family(chosen)
     if family.is_refiner and _REFINER in page_request_type(engine, task_name).model_fields:
         able = [it for it in able if models.get_family(it).latent_format == family.latent_format]
+        able.sort(key=lambda it: bool(models.get_family(it).extra_input))  # ordinary ones first
         if able:
             label = f"Use it as the refiner of {able[0].name}"
-            return Note(reason, label, {_REFINER: chosen.name}, able[0].name)
+            return Note(reason, label, {_REFINER: chosen.title}, able[0].name)
     return Note(reason, f"Choose {able[0].name}", checkpoint=able[0].name) if able else Note(reason)
 
 

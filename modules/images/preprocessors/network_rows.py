@@ -13,6 +13,7 @@ _REMOVE_NEAR = Slider("Remove Near %", 0, 0, 100, 0.1)
 _REMOVE_BACKGROUND = Slider("Remove Background %", 0, 0, 100, 0.1)
 _SAFE_STEPS = Slider("Safe Steps", 2, 0, 10, 1)
 _MEDIAPIPE = "by MediaPipe"
+_POSE_NETWORKS = "by MediaPipe, or by OpenPose"
 _SOFT_EDGE = ("SoftEdge",)
 _SCRIBBLE = ("Scribble", "SparseCtrl")
 
@@ -86,6 +87,7 @@ _DEPTH = (
         resolution=RESOLUTION,
         a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
     ),
+    *(_network(name, ("Depth",), "", name) for name in ("depth_anything", "depth_anything_v2")),
 )
 
 _EDGES = (
@@ -99,11 +101,19 @@ _EDGES = (
     _network("lineart_realistic", ("Lineart",), "lineart", "lineart"),
     _network("lineart_coarse", ("Lineart",), "", "lineart_coarse"),
     _network("lineart_anime", ("Lineart",), "", "lineart_anime"),
+    replace(_network("softedge_teed", _SOFT_EDGE, "te_hed", "teed"), a=_SAFE_STEPS),
+    Preprocessor(
+        "softedge_anyline",
+        _SOFT_EDGE,
+        annotator="anyline",
+        resolution=Slider("Resolution", 1280, 64, 2048, 8),
+        a=_SAFE_STEPS,
+    ),
 )
 
 _POSES = (
     *(
-        _network(name, ("OpenPose",), "", name, priority, _MEDIAPIPE)
+        _network(name, ("OpenPose",), "", name, priority, _POSE_NETWORKS)
         for name, priority in (
             ("openpose", 0),
             ("openpose_hand", 0),
@@ -112,7 +122,7 @@ _POSES = (
             ("openpose_full", 100),
         )
     ),
-    _network("dw_openpose_full", ("OpenPose",), "", "openpose_full", 0, _MEDIAPIPE),
+    _network("dw_openpose_full", ("OpenPose",), "", "dw_openpose_full", 0, _MEDIAPIPE),
     *(
         unavailable(name, ("OpenPose",), "Use openpose_full.", key=key, resolution=RESOLUTION)
         for name, key in (
@@ -135,8 +145,6 @@ _UNAVAILABLE_DEPTH = (
     *(
         unavailable(name, ("Depth",), "Use depth_midas.", resolution=RESOLUTION, a=a, b=b)
         for name, a, b in (
-            ("depth_anything", None, None),
-            ("depth_anything_v2", None, None),
             ("depth_hand_refiner", None, None),
             ("depth_leres", _REMOVE_NEAR, _REMOVE_BACKGROUND),
             ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),
@@ -161,24 +169,10 @@ _UNAVAILABLE_LINES = (
     unavailable(
         "lineart_anime_denoise", ("Lineart",), "Use lineart_standard.", resolution=RESOLUTION
     ),
-    unavailable(
-        "softedge_teed",
-        ("SoftEdge",),
-        "Use softedge_hed or softedge_pidinet.",
-        key="te_hed",
-        resolution=RESOLUTION,
-        a=_SAFE_STEPS,
-    ),
-    unavailable(
-        "softedge_anyline",
-        ("SoftEdge",),
-        "Use softedge_hed or softedge_pidinet.",
-        resolution=Slider("Resolution", 1280, 64, 2048, 8),
-        a=_SAFE_STEPS,
-    ),
 )
 
-_SEGMENTATION = "Paint the segments yourself, and use the module none."
+_SEGMENTATION = "Use seg_ufade20k, or paint the segments yourself, and use the module none."
+_SEGMENTS = (_network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),)
 _UNAVAILABLE_SEGMENTS = tuple(
     replace(
         unavailable(name, ("Segmentation",), _SEGMENTATION, key=key, resolution=RESOLUTION),
@@ -187,7 +181,6 @@ _UNAVAILABLE_SEGMENTS = tuple(
     for name, key, priority in (
         ("seg_ofade20k", "oneformer_ade20k", 100),
         ("seg_ofcoco", "oneformer_coco", 0),
-        ("seg_ufade20k", "segmentation", 0),
         ("seg_anime_face", "anime_face_segment", 0),
         ("mobile_sam", "", 0),
     )
@@ -197,6 +190,7 @@ NETWORK_ROWS: tuple[Preprocessor, ...] = (
     *_DEPTH,
     *_EDGES,
     *_POSES,
+    *_SEGMENTS,
     *_UNAVAILABLE_DEPTH,
     *_UNAVAILABLE_LINES,
     *_UNAVAILABLE_SEGMENTS,

@@ -16,6 +16,7 @@ from modules.core.errors import UserError
 from modules.images.preprocessors.sizes import Pixels
 
 BODY_POINTS, HAND_POINTS, FACE_POINTS = 18, 21, 70
+_MORE_FACE_POINTS = 1  # sd-webui-controlnet has one where OpenPose's network sees most background
 # Nose, neck, shoulder, elbow and wrist of the right and the left, then hip, knee and ankle, eyes, ears; their colours.
 _COLOURS = (
     (255, 0, 0),
@@ -82,7 +83,7 @@ class Person:
         body: BODY_POINTS of them, or none.
         left_hand: HAND_POINTS of them, or none.
         right_hand: Likewise.
-        face: FACE_POINTS of them, or none.
+        face: FACE_POINTS of them, perhaps one more, or none.
     """
 
     body: Points = ()
@@ -167,10 +168,10 @@ class Pose:
 
 
 def _read_person(person: Mapping[str, Any], width: int, height: int) -> Person:
-    def read(key: str, count: int) -> Points:
+    def read(key: str, count: int, more: int = 0) -> Points:
         numbers = person.get(key) or ()
         values = [float(number) for number in numbers]
-        if len(values) % 3 or len(values) > 3 * count or not np.isfinite(values).all():
+        if len(values) % 3 or len(values) > 3 * (count + more) or not np.isfinite(values).all():
             raise ValueError(f"{key} has {len(values)} numbers, not {3 * count}")
         triples = [values[start : start + 3] for start in range(0, len(values), 3)]
         seen = [abs(number) <= 1 for x, y, score in triples if score > 0 for number in (x, y)]
@@ -184,7 +185,7 @@ def _read_person(person: Mapping[str, Any], width: int, height: int) -> Person:
         read("pose_keypoints_2d", BODY_POINTS),
         read("hand_left_keypoints_2d", HAND_POINTS),
         read("hand_right_keypoints_2d", HAND_POINTS),
-        read("face_keypoints_2d", FACE_POINTS),
+        read("face_keypoints_2d", FACE_POINTS, _MORE_FACE_POINTS),
     )
 
 

@@ -49,7 +49,7 @@ class Preprocessor:
         control_types: The control types of its page that list it.
         key: Its name in the HTTP API where that is another one, such as "depth".
         compute: Makes the control image; None where a network does, or where there is no such image.
-        annotator: The row of the backend's ANNOTATORS that makes the control image.
+        annotator: The row of ANNOTATORS that makes the control image; beside `compute` only where its files are there.
         resolution: None where the image keeps its size.
         a: The first slider, "threshold a".
         b: The second one.

@@ -62,11 +62,12 @@ _PLAIN = (
         "mlsd",
         ("MLSD",),
         compute=lines.draw_straight_lines,
+        annotator="mlsd",
         resolution=RESOLUTION,
         a=Slider("MLSD Value Threshold", 0.1, 0.01, 2.0, 0.01),
         b=Slider("MLSD Distance Threshold", 0.1, 0.01, 20.0, 0.01),
         priority=100,
-        note="straight lines by OpenCV, not by M-LSD",
+        note="lines by OpenCV, or by M-LSD",
     ),
     Preprocessor(
         "tile_resample",
@@ -148,7 +149,7 @@ _IMAGE_PROMPTS = (
     unavailable("instant_id_face_keypoints", ("Instant-ID",), "Use an IP-Adapter."),
     Preprocessor("revision_clipvision", ("Revision",), a=_NOISE, priority=100, needs_model=False),
     Preprocessor("revision_ignore_prompt", ("Revision",), a=_NOISE, needs_model=False),
-    unavailable("t2ia_style_clipvision", ("T2I-Adapter",), "Use an IP-Adapter.", key="clip_vision"),
+    Preprocessor("t2ia_style_clipvision", ("T2I-Adapter",), "clip_vision"),
     unavailable("facexlib", (), "Use openpose_faceonly."),
 )
 

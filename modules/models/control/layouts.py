@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from modules.models.control import ip_adapter, t2i_adapter
+from modules.models.control import ip_adapter, style_adapter, t2i_adapter
 from modules.models.files.header import Header, TensorInfo
 from modules.models.key_condition import KeyCondition, first_row
 
@@ -17,6 +17,7 @@ CONTROLNET_UNION = "ControlNet Union"
 CONTROL_LORA = "Control-LoRA"
 CONTROL_LLLITE = "ControlLLLite"
 T2I_ADAPTER = "T2I-Adapter"
+T2I_STYLE = "T2I style adapter"
 IP_ADAPTER = "IP-Adapter"
 # Copies of a UNet's encoder half.
 CONTROLNET_LAYOUTS = (
@@ -121,6 +122,13 @@ def _of_t2i_adapter(header: Header) -> ControlBase:
     return ControlBase("SDXL" if inputs in (256, 768) else "SD 1.x")
 
 
+def _of_style_adapter(header: Header) -> ControlBase:
+    """Return the base of a style adapter, by the width of its tokens."""
+    facts = style_adapter.read_facts(header.tensors)
+    width = 0 if isinstance(facts, str) else facts.context_width
+    return ControlBase(_FAMILY_OF_WIDTH.get(width, "SD 1.x"), width)
+
+
 def _of_ip_adapter(header: Header) -> ControlBase:
     """Return the base of an IP-Adapter, by the width of the image's tokens."""
     width = _last_size(header.tensors, (".to_k_ip.weight", ".to_k_ip.0.weight"))
@@ -136,6 +144,11 @@ def _count_transformers(header: Header) -> int:
 
 def _ip_adapter_error(header: Header) -> str:
     facts = ip_adapter.read_facts(header.tensors)
+    return facts if isinstance(facts, str) else ""
+
+
+def _style_adapter_error(header: Header) -> str:
+    facts = style_adapter.read_facts(header.tensors)
     return facts if isinstance(facts, str) else ""
 
 
@@ -193,5 +206,11 @@ CONTROL_LAYOUTS: tuple[ControlLayout, ...] = (
         _of_t2i_adapter,
         count_outputs=lambda _: _T2I_OUTPUTS,
         find_error=_t2i_adapter_error,
+    ),
+    ControlLayout(
+        T2I_STYLE,
+        (KeyCondition(has=style_adapter.STYLE_KEYS),),
+        _of_style_adapter,
+        find_error=_style_adapter_error,
     ),
 )

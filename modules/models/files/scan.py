@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -76,7 +76,10 @@ class ModelFile:
 
 
 def scan_folder(
-    folder: Path, suffixes: tuple[str, ...], excluded: tuple[str, ...] = ()
+    folder: Path,
+    suffixes: tuple[str, ...],
+    excluded: tuple[str, ...] = (),
+    skipped: Collection[Path] = (),
 ) -> Iterator[ModelFile]:
     """Yield every file with one of the suffixes in the folder and its subfolders, in no particular order.
 
@@ -84,6 +87,7 @@ def scan_folder(
         folder: The root of the scan; it may be absent.
         suffixes: In lower case.
         excluded: Longer suffixes of files to skip, in lower case.
+        skipped: Subfolders to skip, absolute.
     """
     folder = folder.absolute()
     pending = deque([folder])
@@ -105,6 +109,8 @@ def scan_folder(
         files: list[os.DirEntry[str]] = []
         for entry in entries:
             if _is_folder(entry):
+                if Path(entry.path) in skipped:
+                    continue
                 (pending_links if entry.is_symlink() else pending).append(Path(entry.path))
             else:
                 files.append(entry)

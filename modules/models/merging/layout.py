@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from modules.core.errors import UserError
-from modules.models.files.dtypes import byte_count
+from modules.models.files.dtypes import STORAGE_DTYPES, byte_count
 from modules.models.files.header import Header, TensorInfo
 from modules.models.ldm.keys import UNET_INPUT_KEY
 from modules.models.ldm.vae_keys import find_vae_keys
@@ -132,6 +132,20 @@ def lay_out_result(
         )
     is_partial = any(tensor.channels for tensor in tensors)
     return ResultLayout(kept, a.family.extra_input if is_partial else "", len(discarded))
+
+
+def check_ckpt_dtypes(layout: ResultLayout) -> None:
+    """Check that a .ckpt can hold a result.
+
+    Raises:
+        UserError: it has no name for a dtype.
+    """
+    unknown = {info.dtype for info in layout.infos.values()} - set(STORAGE_DTYPES.values())
+    if unknown:
+        raise UserError(
+            f"A .ckpt file cannot hold tensors of the type {min(unknown)}.",
+            "Save it as safetensors.",
+        )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from modules.core.errors import UserError
 from modules.models.files.scan import CONFIG_SUFFIXES
 from modules.models.merging.recipes import Recipe
 
-SUFFIX = ".safetensors"
+SUFFIXES = (".safetensors", ".ckpt")
 # A1111 finds the .yaml of such models by these parts of a name.
 _KIND_SUFFIXES = {"inpaint": ".inpainting", "ip2p": ".instruct-pix2pix"}
 _MAX_STEM_BYTES = 150
@@ -39,15 +39,17 @@ def make_stem(
 def clean_stem(name: str) -> str:
     """Return a name that every system can store, without extension; "" if nothing is left of it."""
     stem = _BAD.sub("_", name.strip())
-    if stem.lower().endswith(SUFFIX):
-        stem = stem[: -len(SUFFIX)]
+    suffix = next((one for one in SUFFIXES if stem.lower().endswith(one)), "")
+    stem = stem.removesuffix(stem[len(stem) - len(suffix) :])
     stem = "".join(letter if letter.isprintable() else "_" for letter in stem)
     stem = stem.encode(errors="replace")[:_MAX_STEM_BYTES].decode(errors="ignore")
     stem = stem.lstrip(". -").rstrip(". ")
     return f"_{stem}" if _DEVICES.fullmatch(stem) else stem
 
 
-def choose_path(folder: Path, stem: str, extra_input: str, *, is_custom: bool) -> Path:
+def choose_path(
+    folder: Path, stem: str, extra_input: str, *, is_custom: bool, suffix: str = SUFFIXES[0]
+) -> Path:
     """Return the path of a result.
 
     Args:
@@ -55,12 +57,13 @@ def choose_path(folder: Path, stem: str, extra_input: str, *, is_custom: bool) -
         stem: Its name without extension; see `clean_stem`.
         extra_input: See `ResultLayout`.
         is_custom: Whether the user has chosen the name; any other gets a number where it is taken.
+        suffix: Of the file.
 
     Raises:
         UserError: the user's name is taken.
     """
     stem += _KIND_SUFFIXES.get(extra_input, "")
-    path = folder / f"{stem}{SUFFIX}"
+    path = folder / f"{stem}{suffix}"
     taken = find_taken(path)
     if taken is None:
         return path
@@ -68,7 +71,7 @@ def choose_path(folder: Path, stem: str, extra_input: str, *, is_custom: bool) -
         raise UserError(
             f"'{taken.name}' already exists and is not overwritten.", "Choose another name."
         )
-    numbered = (folder / f"{stem} ({number}){SUFFIX}" for number in itertools.count(2))
+    numbered = (folder / f"{stem} ({number}){suffix}" for number in itertools.count(2))
     return next(path for path in numbered if find_taken(path) is None)
 
 

@@ -306,9 +306,9 @@ class GenerationRequest(JobRequest):
         """Return a copy with input images, by field as `input_images` names them."""
         own = {name: image for name, image in images.items() if "." not in name}
         units = tuple(
-            unit.model_copy(
-                update={
-                    name.rpartition(".")[2]: image
+            unit.with_images(
+                {
+                    name.split(".", 2)[2]: image
                     for name, image in images.items()
                     if name.startswith(f"control_units.{index}.")
                 }
@@ -319,9 +319,7 @@ class GenerationRequest(JobRequest):
 
     def without_images(self) -> Self:
         """Return a copy without input images, those of units included."""
-        units = tuple(
-            unit.model_copy(update=dict.fromkeys(images_in(unit))) for unit in self.control_units
-        )
+        units = tuple(unit.without_images() for unit in self.control_units)
         return super().without_images().model_copy(update={"control_units": units})
 
     @property

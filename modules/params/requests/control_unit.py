@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from typing_extensions import Self
 
 from modules.core.errors import UserError
-from modules.params.image import InputImage, Mask, is_image_field
+from modules.params.image import ImageField, InputImage, InputImages, Mask, is_image_field
 from modules.params.param import param, validate
 
 # Names and values are those of sd-webui-controlnet's API.
@@ -88,6 +88,12 @@ class ControlUnit(BaseModel):
         None,
         "Control mask",
         help="White where the preprocessor counts, for inpainting where the picture is new; without one the mask of the request is taken.",
+    )
+    more_images: InputImages = param(
+        (),
+        "More control pictures",
+        help="Further pictures of an IP-Adapter's unit; what it sees in all of them is averaged.",
+        section="api",
     )
     module: str = param(
         NO_MODULE,
@@ -214,8 +220,26 @@ class ControlUnit(BaseModel):
         """Return a validated copy with some fields changed."""
         return validate(type(self), {**dict(self), **changes})
 
+    def with_images(self, images: Mapping[str, ImageField]) -> Self:
+        """Return a copy with images by field, those of a list as "more_images.0"."""
+        changes: dict[str, Any] = {}
+        for place, image in sorted(images.items(), key=lambda item: _natural(item[0])):
+            name, _, number = place.partition(".")
+            changes[name] = (*changes.get(name, ()), image) if number else image
+        return self.model_copy(update=changes)
+
+    def without_images(self) -> Self:
+        """Return a copy without images."""
+        fields = type(self).model_fields
+        return self.model_copy(update={name: fields[name].default for name in UNIT_IMAGES})
+
 
 UNIT_IMAGES = tuple(name for name, it in ControlUnit.model_fields.items() if is_image_field(it))
+
+
+def _natural(place: str) -> tuple[str, int]:
+    name, _, number = place.partition(".")
+    return name, int(number or 0)
 
 
 def read_units(value: Any) -> tuple[ControlUnit, ...]:  # Any: whatever a form or a JSON body holds

@@ -70,10 +70,16 @@ class JobRequest(BaseModel):
 
 
 def images_in(model: BaseModel) -> dict[str, ImageField]:
-    """Return the images that a model's own fields hold, by field."""
-    fields = type(model).model_fields
-    images = {name: getattr(model, name) for name, it in fields.items() if is_image_field(it)}
-    return {name: image for name, image in images.items() if image is not None}
+    """Return the images that a model's own fields hold, by field; those of a list as "more_images.0"."""
+    images: dict[str, ImageField] = {}
+    for name, field in type(model).model_fields.items():
+        value: Any = getattr(model, name) if is_image_field(field) else None
+        if isinstance(value, tuple):
+            items = cast("tuple[ImageField, ...]", value)
+            images |= {f"{name}.{number}": image for number, image in enumerate(items)}
+        elif value is not None:
+            images[name] = value
+    return images
 
 
 @cache  # one class for each pair: requests of different classes are never equal

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from modules.params.param import param
 from modules.params.requests.job_request import JobRequest
 
 # By `config_source`.
 CONFIG_SOURCES = ("A, B or C", "B", "C", "None")
 NO_VAE = "None"
+CheckpointFormat = Literal["safetensors", "ckpt"]
 
 
 class MergeRequest(JobRequest):
@@ -69,6 +72,12 @@ class MergeRequest(JobRequest):
         "Save as float16",
         help="On makes files of 32-bit floats half as large; what is copied from A alone is only converted without"
         " interpolation.",
+        section="result",
+    )
+    checkpoint_format: CheckpointFormat = param(
+        "safetensors",
+        "Checkpoint format",
+        help="A .ckpt is for programs that read nothing else; it has no metadata.",
         section="result",
     )
     custom_name: str = param(

@@ -55,6 +55,22 @@ class UpscalingSettings(BaseModel):
         choices="image upscalers",
         section="upscaling",
     )
+    upscaling_max_images_in_cache: int = param(
+        5,
+        "Number of upscaled images to cache",
+        help="So many enlarged pictures stay in memory, so that Extras with another face restoration, blend or crop does not"
+        " enlarge them again; 0 keeps none.",
+        ge=0,
+        le=50,
+        slider=(0, 10, 1),
+        section="upscaling",
+    )
+    set_scale_by_when_changing_upscaler: bool = param(
+        False,
+        "Set Scale by from the upscaler's name",
+        help="On takes the factor in the name of the upscaler that is chosen in Extras, such as 4x or x2, for Resize.",
+        section="upscaling",
+    )
     upscaling_max_megapixels: int = param(
         68,
         "Largest result of upscaling",

@@ -17,7 +17,13 @@ from modules.models.files.header import Header, read_header
 from modules.models.files.scan import ModelFile
 from modules.models.index import ModelIndex
 from modules.models.kinds import CHECKPOINT, VAE, find_checkpoint_error
-from modules.models.merging.layout import MergeOptions, ResultLayout, VaeSource, lay_out_result
+from modules.models.merging.layout import (
+    MergeOptions,
+    ResultLayout,
+    VaeSource,
+    check_ckpt_dtypes,
+    lay_out_result,
+)
 from modules.models.merging.names import choose_path, clean_stem, make_stem
 from modules.models.merging.recipes import RECIPES, Recipe
 from modules.models.merging.sources import MergeSource
@@ -88,6 +94,11 @@ class MergePlan(JobPlan):
         return (*(file.path for file in self.files), *vae, *loras)
 
     @property
+    def is_ckpt(self) -> bool:
+        """Return whether the result is a pickle, which has no metadata."""
+        return self.request.checkpoint_format == "ckpt"
+
+    @property
     def changed_kinds(self) -> tuple[str, ...]:
         """Return that there is a new checkpoint afterwards."""
         return (CHECKPOINT,)
@@ -113,7 +124,10 @@ class MergePlan(JobPlan):
             UserError: the files cannot be merged.
         """
         options = MergeOptions(self.recipe, self.request.save_as_half, self.request.discard_weights)
-        return lay_out_result(inputs.sources, options, inputs.vae)
+        layout = lay_out_result(inputs.sources, options, inputs.vae)
+        if self.is_ckpt:
+            check_ckpt_dtypes(layout)
+        return layout
 
     def choose_path(self, layout: ResultLayout) -> Path:
         """Return where the result is saved.
@@ -135,7 +149,13 @@ class MergePlan(JobPlan):
                 [use.name for use in self.loras],
             )
         )
-        return choose_path(self.folder, stem, layout.extra_input, is_custom=bool(custom))
+        return choose_path(
+            self.folder,
+            stem,
+            layout.extra_input,
+            is_custom=bool(custom),
+            suffix=f".{self.request.checkpoint_format}",
+        )
 
     def make_metadata(self, inputs: MergeInputs) -> dict[str, str]:
         """Return the metadata of the result, without the recipe."""

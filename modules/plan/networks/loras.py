@@ -35,7 +35,7 @@ class LoraUse:
 def plan_loras(
     networks: Iterable[ExtraNetwork], index: NetworkIndex, family: Family
 ) -> tuple[tuple[LoraUse, ...], tuple[str, ...]]:
-    """Return the LoRAs of a prompt in its order, and a note for each tag that is left out or of another family.
+    """Return the LoRAs of a prompt in its order, and a note for each tag that is left out.
 
     As in A1111, a name that is written twice is added twice, both times with its last weights.
     """
@@ -48,6 +48,13 @@ def plan_loras(
         if file is None:
             notes.append(_missing_note(network.name, index))
             continue
+        made_for = file.facts.family
+        if made_for and made_for != family.network_family:
+            notes.append(
+                f"The LoRA '{network.name}' was made for {made_for}, the checkpoint is {family.name}; "
+                "the picture is made without it."
+            )
+            continue
         try:
             if file.facts.error:
                 raise BadArgument(file.facts.error)
@@ -57,12 +64,6 @@ def plan_loras(
             continue
         if note := _namesake_note(network.name, file, index):
             notes.append(note)
-        made_for = file.facts.family
-        if made_for and made_for != family.network_family:
-            notes.append(
-                f"The LoRA '{network.name}' was made for {made_for}, the checkpoint is {family.name}: "
-                "only layers of the same size are changed."
-            )
     last = {use.name: use for use in uses}
     return tuple(last[use.name] for use in uses), tuple(notes)
 

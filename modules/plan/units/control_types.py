@@ -15,7 +15,12 @@ from modules.images.preprocessors.table import (
 from modules.models.annotators import ANNOTATORS
 from modules.models.checkpoint import Checkpoint
 from modules.models.control.control_model import ControlModel
-from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER, T2I_ADAPTER
+from modules.models.control.layouts import (
+    CONTROLNET_UNION,
+    IP_ADAPTER,
+    T2I_ADAPTER,
+    T2I_STYLE,
+)
 from modules.models.index import ModelIndex
 from modules.params.requests.control_unit import NO_MODULE
 
@@ -34,7 +39,10 @@ _WORDS: Mapping[str, tuple[str, ...]] = {
     "SoftEdge": ("softedge", "hed", "pidi", "teed"),
     "Tile": ("tile", "blur"),
 }
-_LAYOUTS: Mapping[str, str] = {"IP-Adapter": IP_ADAPTER, "T2I-Adapter": T2I_ADAPTER}
+_LAYOUTS: Mapping[str, tuple[str, ...]] = {
+    "IP-Adapter": (IP_ADAPTER,),
+    "T2I-Adapter": (T2I_ADAPTER, T2I_STYLE),
+}
 # Types that one file for several serves; see `UnionControlType`.
 UNION_TYPES: Mapping[str, str] = {
     "OpenPose": "OpenPose",
@@ -104,7 +112,9 @@ def _make(name: str, models: tuple[ControlModel, ...]) -> ControlType:
 
 
 def _is_ready(row: Preprocessor) -> bool:
-    return not row.annotator or ANNOTATORS.get(row.annotator).takes_checkpoint
+    if row.compute is not None or not row.annotator:
+        return True
+    return ANNOTATORS.get(row.annotator).takes_checkpoint
 
 
 def _modules(control_type: str) -> tuple[Preprocessor, ...]:
@@ -113,7 +123,7 @@ def _modules(control_type: str) -> tuple[Preprocessor, ...]:
 
 def _is_for(model: ControlModel, control_type: str) -> bool:
     if control_type in _LAYOUTS:
-        return model.layout == _LAYOUTS[control_type]
+        return model.layout in _LAYOUTS[control_type]
     if model.layout == CONTROLNET_UNION and control_type in UNION_TYPES:
         return True
     folded = _NO_LETTER.sub("", model.stem.lower())

@@ -1,4 +1,4 @@
-"""Finds the image encoder that an IP-Adapter reads."""
+"""Finds the image encoder that an adapter reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from modules.core.errors import NotFound, WebUIError
-from modules.models.control import clip_vision, ip_adapter
+from modules.models.control import clip_vision, ip_adapter, style_adapter
 from modules.models.control.control_model import ControlModel
 from modules.models.files.header import read_header
 from modules.models.files.scan import FileStamp, ModelFile
@@ -32,6 +32,22 @@ def find_image_encoder(label: str, model: ControlModel, models: ModelIndex) -> M
     facts = _adapter_facts(model.stamp)
     subject = f"{label}: '{model.title}'"
     return _find(subject, facts.image_width, models, is_hidden=facts.reads_hidden_states)
+
+
+def find_style_encoder(label: str, model: ControlModel, models: ModelIndex) -> ModelFile:
+    """Return the file of an image encoder that a T2I style adapter can read.
+
+    Args:
+        label: Of the unit, for messages.
+        model: A style adapter.
+        models: Lists the files.
+
+    Raises:
+        NotFound: there is none.
+    """
+    facts = style_adapter.read_facts(read_header(model.path).tensors)
+    assert not isinstance(facts, str), "the index refuses those that cannot be used"
+    return _find(f"{label}: '{model.title}'", facts.image_width, models, is_hidden=True)
 
 
 def find_revision_encoder(label: str, models: ModelIndex) -> ModelFile:

@@ -25,6 +25,7 @@ class PlannedUnit:
         preprocessing: How its control image is made; None where its picture is taken as it is.
         image_encoder: The file of the image encoder that an IP-Adapter or revision reads; None for others.
         is_soft: Whether deeper outputs of a ControlNet count more than those near the picture.
+        pools: Whether outputs are reduced to their means.
     """
 
     index: int
@@ -33,6 +34,7 @@ class PlannedUnit:
     preprocessing: Preprocessing | None = None
     image_encoder: ModelFile | None = None
     is_soft: bool = False
+    pools: bool = False
 
     @property
     def label(self) -> str:
@@ -73,11 +75,6 @@ class PlannedUnit:
     def counts_nowhere(self) -> bool:
         """Return whether no output of it has a weight."""
         return not self.unit.weight and self.unit.advanced_weighting is None
-
-    @property
-    def pools(self) -> bool:
-        """Return whether outputs are reduced to their means; sd-webui-controlnet tells such a model by its name, too."""
-        return self.model is not None and "shuffle" in self.model.stem.lower()
 
     @property
     def networks(self) -> tuple[ModelFile, ...]:

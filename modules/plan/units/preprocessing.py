@@ -30,7 +30,7 @@ class Preprocessing:
         a: Threshold a.
         b: Threshold b.
         seed: Of what it draws by chance.
-        files: Of its network, as `find_annotator_files` returns them.
+        files: Of its network, as `find_annotator_files` returns them; none where it is computed without one.
     """
 
     preprocessor: Preprocessor
@@ -47,7 +47,7 @@ class Preprocessing:
     @property
     def needs_device(self) -> bool:
         """Return whether a network makes the image; otherwise `compute` does at once, on any thread."""
-        return self.preprocessor.compute is None
+        return bool(self.files) or self.preprocessor.compute is None
 
     def compute(self, image: Pixels) -> Pixels:
         """Return the control image, uint8 [height, width, 3], of an image where no network is needed."""
@@ -98,5 +98,8 @@ def plan_preprocessing(
             f"The preprocessor '{row.name}' makes no picture that could be shown.",
             "It acts while an image is generated.",
         )
-    files = find_annotator_files(models, row.annotator, row.name) if row.annotator else ()
+    files: tuple[ModelFile, ...] = ()
+    if row.annotator:
+        has_other_way = row.compute is not None
+        files = find_annotator_files(models, row.annotator, row.name, is_optional=has_other_way)
     return Preprocessing(row, *row.numbers(*numbers), shuffle_seed(*seeds), files)

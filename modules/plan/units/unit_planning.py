@@ -9,14 +9,19 @@ from modules.core.errors import NotFound, UserError
 from modules.images.preprocessors.sizes import pixel_perfect_resolution
 from modules.images.preprocessors.table import PREPROCESSORS
 from modules.models.control.control_model import ControlModel
-from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER
+from modules.models.control.layouts import CONTROLNET_UNION, IP_ADAPTER, T2I_STYLE
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.control_unit import NO_MODEL, NO_MODULE, ControlUnit
 from modules.params.requests.img2img import Img2ImgRequest
 from modules.params.requests.init_image import InitImageRequest
-from modules.plan.units.image_encoder import find_image_encoder, find_revision_encoder
+from modules.plan.units.control_types import UNION_TYPES
+from modules.plan.units.image_encoder import (
+    find_image_encoder,
+    find_revision_encoder,
+    find_style_encoder,
+)
 from modules.plan.units.planned_unit import PlannedUnit
 from modules.plan.units.preprocessing import Preprocessing, plan_preprocessing
 
@@ -55,10 +60,14 @@ def plan_unit(
             "Move the ending control step behind the starting one.",
         )
     model = _find_model(planned, models)
+    resolved = {"model": model.title if model else NO_MODEL}
+    if model is not None and model.layout == CONTROLNET_UNION:
+        resolved["union_control_type"] = _union_type(unit)
     planned = replace(
         planned,
-        unit=unit.model_copy(update={"model": model.title if model else NO_MODEL}),
+        unit=unit.model_copy(update=resolved),
         model=model,
+        pools=model is not None and _pools(model, models),
         preprocessing=_plan_preprocessing(unit, request, models),
     )
     check_family(planned, checkpoint, models)
@@ -73,6 +82,8 @@ def plan_unit(
         encoder = find_revision_encoder(planned.label, models)
     elif planned.model is not None and planned.model.layout == IP_ADAPTER:
         encoder = find_image_encoder(planned.label, planned.model, models)
+    elif planned.model is not None and planned.model.layout == T2I_STYLE:
+        encoder = find_style_encoder(planned.label, planned.model, models)
     else:
         return planned
     return replace(planned, image_encoder=encoder)
@@ -146,6 +157,29 @@ def _plan_preprocessing(
     return preprocessing.with_resolution(resolution)
 
 
+def _union_type(unit: ControlUnit) -> str:
+    """Return the union control type of a unit, that of its preprocessor where it names none; "Unknown" if nothing tells."""
+    if unit.union_control_type != "Unknown":
+        return unit.union_control_type
+    types = PREPROCESSORS.get(unit.module).control_types
+    found = {UNION_TYPES[name] for name in types if name in UNION_TYPES}
+    return found.pop() if len(found) == 1 else "Unknown"
+
+
+def _pools(model: ControlModel, models: ModelIndex) -> bool:
+    """Return whether a model's outputs are reduced to their means: its .yaml says so, or its name.
+
+    Raises:
+        UserError: the .yaml cannot be read.
+    """
+    # The key of github.com/lllyasviel/ControlNet; sd-webui-controlnet tells such a model by its name, too.
+    is_named_so = "shuffle" in model.stem.lower()
+    if model.config is None:
+        return is_named_so
+    params = models.yaml_cache.read(model.config).at("model.params")
+    return params.boolean("global_average_pooling", is_named_so)
+
+
 def _check_options(planned: PlannedUnit) -> None:
     """Refuse options that a unit's model cannot follow.
 
@@ -153,12 +187,18 @@ def _check_options(planned: PlannedUnit) -> None:
         UserError: there is one.
     """
     unit, model = planned.unit, planned.model
+    if unit.more_images and (model is None or model.layout != IP_ADAPTER):
+        name = planned.module if model is None else model.title
+        raise UserError(
+            f"{planned.label} has {len(unit.more_images) + 1} pictures, and '{name}' takes one.",
+            "Only an IP-Adapter takes several; send a unit for each.",
+        )
     if model is None:
         return
     if model.layout == CONTROLNET_UNION and unit.union_control_type == "Unknown":
         raise UserError(
             f"{planned.label}: '{model.title}' is for several types of control pictures.",
-            "Choose the union control type of this picture, such as Depth.",
+            "Choose the union control type of this picture, such as Depth: its preprocessor does not tell.",
         )
     weights, count = unit.advanced_weighting, model.facts.output_count
     if weights is not None and count and len(weights) != count:

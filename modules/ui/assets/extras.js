@@ -35,6 +35,7 @@ export async function mount(element) {
   form.fill(register(schema.prefix, tab) ?? {});
   showNotes(tab);
   followMode(form);
+  followUpscaler(form);
   followResult(schema, output);
   listen("choices", (state) => form.offer(state.lists));
   root.addEventListener("input", output.forget);
@@ -51,6 +52,17 @@ function followMode(form) {
   };
   form.root.addEventListener("form-changed", show);
   show();
+}
+
+// Where the option asks for it, takes the factor of an upscaler from its name when it is chosen.
+function followUpscaler(form) {
+  let isOn = false;
+  const upscaler = form.controls.upscaler_1;
+  listen("choices", ({settings}) => { isOn = settings.set_scale_by_when_changing_upscaler; });
+  upscaler.root.addEventListener("change", () => {
+    const [, before, after] = /(\d)x|x(\d)/i.exec(upscaler.get()) ?? [];
+    if (isOn && (before ?? after)) form.fill({upscaling_resize: Number(before ?? after)});
+  });
 }
 
 function keptSources() {

@@ -162,7 +162,7 @@ MERGER = FormLayout(
         ("tertiary_model_name",),
         ("multiplier",),
         ("loras",),
-        ("custom_name",),
+        ("custom_name", "checkpoint_format"),
         ("bake_in_vae", "save_as_half"),
     ),
     sections=(

@@ -18,7 +18,7 @@ from modules.api.sdapi.requests.schema import make_schema
 from modules.core.errors import UserError
 from modules.engine.engine import Engine
 from modules.params.image import is_image_field
-from modules.params.requests.control_unit import ControlUnit
+from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import FakeExecutor
 from tests.models.control.control_files import write_tiny_controlnet
@@ -129,6 +129,16 @@ def test_what_the_models_have_seen_is_appended_to_the_images(client: TestClient)
     assert post(client, alwayson_scripts=script, send_images=False)["images"] == []
 
 
+def test_several_pictures_of_a_unit_arrive():
+    pictures = [{"image": png(colour), "mask": None} for colour in ("red", "lime", "blue")]
+    (unit,) = read({**WEBUIAPI_UNIT, "image": pictures})
+    assert [image.to_pil().getpixel((0, 0)) for image in unit.more_images] == [
+        (0, 255, 0),
+        (0, 0, 255),
+    ]
+    assert read({**WEBUIAPI_UNIT, "more_images": [png("lime"), png("blue")]}) == (unit,)
+
+
 @pytest.mark.usefixtures("model")
 @pytest.mark.parametrize(
     ("script_name", "script_args", "count"),
@@ -146,6 +156,9 @@ def test_scripts_that_return_all_images_append_what_the_models_have_seen_once(
     units = {"controlnet": {"args": [unit]}}
     body = {"prompt": "a|b|c", "script_name": script_name, "script_args": script_args}
     assert len(post(client, alwayson_scripts=units, **body)["images"]) == count
+    if script_name.startswith("prompts"):  # so does a batch of init images
+        init = {"init_images": [png("lime"), png("blue")], "task": "img2img"}
+        assert len(post(client, alwayson_scripts=units, **init)["images"]) == count
     unit["save_detected_map"] = False
     without = len(post(client, alwayson_scripts=units, **body)["images"])
     assert without == (count if script_name == "x/y/z plot" else count - 1)
@@ -195,7 +208,7 @@ def test_every_field_of_the_api_is_read():
         "animatediff_batch": False, "pulid_mode": "Fidelity", "ipadapter_input": None, "new": 1,
     }  # fmt: skip
     (unit,) = read(sent)
-    assert unit.model_dump(exclude={"image", "mask", "effective_region_mask"}) == {
+    assert unit.model_dump(exclude=set(UNIT_IMAGES)) == {
         **{name: sent[name] for name, it in ControlUnit.model_fields.items() if name in sent and not is_image_field(it)},
         "resize_mode": "Resize and Fill", "control_mode": "My prompt is more important",
         "advanced_weighting": (0.5,) * 13,
@@ -235,7 +248,6 @@ def test_off_units_keep_their_place():
         ({"image": "/etc/passwd1"}, "Paths of files are not read."),
         ({"image": "http://127.0.0.1/a.png"}, "the server fetches none"),
         ({"mask": 5}, "ControlNet unit 0: mask is int."),
-        ({"image": [{"image": PICTURE}, {"image": PICTURE}]}, "has 2 pictures"),
         ({"ipadapter_input": "gASV"}, "ipadapter_input, which is a pickle"),
         ({"weight": 3}, "Control weight is 3; the largest valid value is 2."),
         ({"resize_mode": "Squeeze"}, "Resize mode is 'Squeeze'; use"),

@@ -39,6 +39,7 @@ from tests.backend.control.adapter_files import (
     vision_encoder,
 )
 from tests.backend.control.test_lllite import SD1_LAYERS, weights_of
+from tests.backend.control.test_style_adapter import style_weights
 from tests.backend.tiny import RecordingListener, tiny_components
 from tests.conftest import ROOT
 
@@ -47,6 +48,7 @@ SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=3, seed=7)
 PICTURE = ImageField.from_pil(Image.fromarray(random_image(64, 64)))
 IP = ControlUnit(enabled=True, image=PICTURE, model="ip", module="ip-adapter-auto")
 T2I = ControlUnit(enabled=True, image=PICTURE, model="t2i")
+STYLE = ControlUnit(enabled=True, image=PICTURE, model="style", module="clip_vision")
 LLLITE = ControlUnit(enabled=True, image=PICTURE, model="lllite")
 REFERENCE = ControlUnit(enabled=True, image=PICTURE, module="reference_adain+attn")
 Generate = Callable[..., np.ndarray]
@@ -67,6 +69,7 @@ def folder(tmp_path: Path) -> Path:
     save(control / "t2i.pth", original_t2i_weights(adapter))
     save(control / "ip.safetensors", ip_adapter_weights(unet, "plain"))
     save(control / "plus.bin", ip_adapter_weights(unet, "plus", seed=5))
+    save(control / "style.pth", style_weights())
     save(control / "lllite.safetensors", weights_of(unet, SD1_LAYERS))
     face = {"ip_adapter.0.to_q_lora.down.weight": random(4, 4)}
     save(control / "face.safetensors", ip_adapter_weights(unet, "plain") | face)
@@ -101,7 +104,7 @@ def distance(one: np.ndarray, other: np.ndarray) -> float:
 
 def test_each_kind_of_unit_changes_the_picture_in_its_steps_alone(generate: Generate) -> None:
     plain = generate()
-    for unit in (IP, T2I, LLLITE, REFERENCE, IP.replace(model="plus")):
+    for unit in (IP, T2I, STYLE, LLLITE, REFERENCE, IP.replace(model="plus")):
         changed = generate(unit)
         assert distance(changed, plain) > 0.05, unit.model
         assert np.array_equal(generate(unit), changed)  # the reference's noise is of the seed, too
@@ -113,7 +116,7 @@ def test_each_kind_of_unit_changes_the_picture_in_its_steps_alone(generate: Gene
 
 
 def test_units_of_all_kinds_run_together_with_what_saves_computation(generate: Generate) -> None:
-    units = (IP, IP.replace(model="plus", weight=0.5), T2I, LLLITE, REFERENCE)
+    units = (IP, IP.replace(model="plus", weight=0.5), T2I, STYLE, LLLITE, REFERENCE)
     options = {
         "token_merging_ratio": 0.5,
         "hypertile_enable_unet": True,
@@ -126,6 +129,16 @@ def test_units_of_all_kinds_run_together_with_what_saves_computation(generate: G
     assert np.array_equal(generate(*units, request=request), together)
     first = generate(*units, request=request.replace(batch_size=1))
     assert distance(first[0], together[0]) < 1
+
+
+def test_several_pictures_of_an_ip_adapter_are_averaged(generate: Generate) -> None:
+    other = ImageField.from_pil(Image.new("RGB", (64, 64), "red"))
+    assert IP.image is not None
+    alone = generate(IP)
+    assert np.array_equal(generate(IP.replace(more_images=(IP.image,))), alone)
+    both = generate(IP.replace(more_images=(other,)))
+    assert np.array_equal(generate(IP.replace(image=other, more_images=(IP.image,))), both)
+    assert distance(both, alone) > 0 < distance(both, generate(IP.replace(image=other)))
 
 
 def test_hires_option_regions_and_advanced_weights_count(generate: Generate) -> None:
@@ -145,6 +158,8 @@ def test_a_missing_encoder_and_other_adapters_are_refused(generate: Generate, fo
     (folder / "vision" / "vision.safetensors").unlink()
     with pytest.raises(NotFound, match=r"unit 0: 'ip \[\w+\]' needs an image encoder") as error:
         generate(IP)
+    with pytest.raises(NotFound, match=r"unit 0: 'style \[\w+\]' needs an image encoder"):
+        generate(STYLE)
     assert "into models/clip_vision" in str(error.value.hint)
     # One in models/ControlNet is found, too.
     save(folder / "control" / "clip.safetensors", vision_encoder().state_dict())

@@ -154,7 +154,8 @@ def test_every_row_gets_what_its_prompt_asks_for(tmp_path: Path) -> None:
     assert_close(together[:2], uncond, rtol=0, atol=1e-5)
     # Of a batch with an image each, the second gets its own.
     alone = extension(
-        load(tmp_path, unet), seen=SeenImage(seen.embedding[[1, 2]], seen.hidden[[1, 2]])
+        load(tmp_path, unet),
+        seen=SeenImage(seen.embedding[[1, 2]], seen.hidden[[1, 2]], seen.last_hidden[[1, 2]]),
     )
     with alone.use(unet):
         second = run(unet, [alone])

@@ -97,7 +97,7 @@ def test_the_last_images_are_remembered_by_picture_values_and_files(
     preprocessing = plan_preprocessing(models, "hed", (64, -1, -1))
     calls: list[Any] = []
 
-    def draw(network: str, image: np.ndarray, _a: float) -> np.ndarray:
+    def draw(network: str, image: np.ndarray, *_: float) -> np.ndarray:
         calls.append((network, image.shape))
         return image
 

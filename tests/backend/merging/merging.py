@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -67,7 +68,9 @@ class Folder:
 
 
 def read(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a .safetensors file."""
+    """Return the tensors of a file."""
+    if path.suffix == ".ckpt":
+        return torch.load(path, weights_only=True)
     with safe_open(path, "pt") as file:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 

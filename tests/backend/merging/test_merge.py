@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from modules.core.errors import BadFile, Cancelled, StorageError, UserError
 from modules.params.events import Phase, Progress
 from modules.plan.jobs.merge import check_free_space
 from tests.backend.checkpoints import tiny_modules, tiny_weights, write_checkpoint
+from tests.backend.checkpoints_sdxl import UNET, sdxl_weights, write_sdxl
 from tests.backend.merging.merging import Folder, positions, read, read_metadata
 
 OUT = "model.diffusion_model.out.2.weight"
@@ -158,6 +160,47 @@ def test_discarded_tensors_the_config_and_the_metadata(folder: Folder):
     plain = folder.merge("a", "b", save_metadata=False, config_source=3, custom_name="plain")
     assert read_metadata(plain) == {"format": "pt"}
     assert not plain.with_suffix(".yaml").exists()
+
+
+def test_a_ckpt_has_the_same_tensors_and_runs_nothing(folder: Folder):
+    extra = {**tiny_weights(0), "step": torch.tensor(7), "empty": torch.zeros(0, 3)}
+    write_checkpoint(folder.checkpoints / "c.safetensors", weights=extra)
+    expected = read(folder.merge("c", "b", save_as_half=True))
+    path = folder.merge("c", "b", save_as_half=True, checkpoint_format="ckpt", custom_name="d.ckpt")
+    assert path.name == "d.ckpt" and path.with_suffix(".yaml").exists()
+    tensors = read(path)
+    mapped = torch.load(path, mmap=True, weights_only=True)
+    assert tensors.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensors[name], tensor) and tensors[name].dtype == tensor.dtype
+        assert torch.equal(mapped[name], tensor) and mapped[name].data_ptr() % 64 == 0
+    again = read(folder.merge("d.ckpt", interp_method="No interpolation", custom_name="e"))
+    assert all(torch.equal(again[name], tensor) for name, tensor in expected.items())
+    eight = {**tiny_weights(0), OUT: tiny_weights(0)[OUT].to(torch.float8_e4m3fn)}
+    write_checkpoint(folder.checkpoints / "eight.safetensors", weights=eight)
+    before = folder.names
+    with pytest.raises(UserError, match=r"cannot hold tensors of the type F8_E4M3\. Save it as"):
+        folder.merge("eight", interp_method="No interpolation", checkpoint_format="ckpt")
+    assert folder.names == before
+
+
+def test_sdxl_checkpoints_are_merged_an_inpainting_one_as_a_and_no_other_family(folder: Folder):
+    wider = replace(UNET, in_channels=9)
+    files = {"x": UNET, "y": UNET, "inpainting": wider}
+    for seed, (name, config) in enumerate(files.items()):
+        write_sdxl(folder.checkpoints / f"{name}.safetensors", config, seed=seed)
+    x, y, inpainting = (sdxl_weights(config, seed) for seed, config in enumerate(files.values()))
+    merged = read(folder.merge("x", "y", multiplier=0.25))
+    assert merged.keys() == x.keys()
+    assert all(torch.equal(merged[name], 0.75 * x[name] + 0.25 * y[name]) for name in x)
+    fields = {"interp_method": "Add difference", "multiplier": 1.0}
+    path = folder.merge("inpainting", "y", "x", **fields)
+    assert path.name.endswith(".inpainting.safetensors")
+    channels = read(path)[IN]
+    assert torch.equal(channels[:, 4:], inpainting[IN][:, 4:])
+    assert torch.equal(channels[:, :4], inpainting[IN][:, :4] + (y[IN] - x[IN]))
+    with pytest.raises(UserError, match=r"B \('a\.safetensors'\) is SD 1\.x: their layers differ"):
+        folder.merge("x", "a")
 
 
 def test_a_name_is_never_taken_away_from_a_file(folder: Folder):

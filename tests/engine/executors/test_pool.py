@@ -12,7 +12,8 @@ import pytest
 
 from modules.core.errors import Cancelled, StorageError, WebUIError
 from modules.engine.executors import DeviceInfo
-from modules.engine.executors.pool import PoolTimes, WorkerPool
+from modules.engine.executors.pool import WorkerPool
+from modules.engine.executors.pool_worker import PoolTimes
 from modules.engine.executors.worker_link import WorkerLost
 from modules.models.index import ModelIndex
 from modules.params.events import CancelToken, Event, Note, Output, Phase, Preview, Progress
@@ -277,6 +278,21 @@ def test_a_checkpoint_is_loaded_by_every_worker_and_by_one_that_comes_later(star
     pool.submit(UnloadModels()).result(PATIENCE_S)
     assert first.done == second.done == ["LoadModel", "UnloadModels"]
     assert {one.checkpoint for one in pool.workers()} == {""}
+
+
+def test_a_worker_whose_machine_is_gone_is_forgotten(start, index):
+    first, second = SleepingLink("first", 0.01), SleepingLink("second", 0.01)
+    pool, log = start(first, second), Log()
+    plan = plan_of(index, n_iter=6)
+    future = pool.submit(plan, log)
+    log.wait(lambda: len(log.of(Output)) >= 1)
+    pool.retire({"first"})
+    first.kill()
+    future.result(PATIENCE_S)
+    assert log.images() == expected(plan)
+    wait_until(lambda: [one.name for one in pool.workers()] == ["second"])
+    assert pool.slots == 1
+    assert (first.starts, first.stops) == (1, 1)
 
 
 def test_what_works_is_used_and_the_rest_is_named():

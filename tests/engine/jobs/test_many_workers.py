@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
@@ -11,6 +12,7 @@ from modules.core.errors import UserError
 from modules.core.paths import Paths
 from modules.engine.engine import Engine
 from modules.engine.executors.pool import PoolTimes, WorkerPool
+from modules.engine.executors.worker_link import WorkerLost
 from modules.engine.jobs.job import Job
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.prompt.tokens import ClipTokenizer
@@ -150,6 +152,46 @@ def test_a_kill_leaves_all_running_jobs_failed_in_words(start):
             "The server was stopped while it ran; 0 pictures were finished.",
         )
     assert ends([engine.queue.job(jobs[3].id)]) == ["done"]
+
+
+def test_jobs_of_the_last_run_and_new_ones_wait_for_a_cluster_that_does_not_answer(start):
+    engine = start(make_links(1))
+    engine.queue.pause()
+    old = engine.submit(SMALL)
+    engine.stop()
+    link = SleepingLink("late", start_error=WorkerLost("nobody answers"))
+    engine = start([link])
+    while engine.device_status.phase != "failed":
+        time.sleep(0.01)
+    assert engine.device_status.text == "nobody answers."
+    jobs = [engine.queue.job(old.id), engine.submit(SMALL)]
+    assert engine.queue.waiting_phase(old.id) == "Waiting for the device"
+    assert [job.status().state for job in jobs] == ["queued", "queued"]
+    link.start_error = None
+    assert ends(jobs) == ["done", "done"]
+    assert engine.device_status.phase != "failed"
+
+
+def test_hundreds_of_waiting_jobs_go_on_or_are_cancelled_after_a_restart(start):
+    engine = start(make_links(1))
+    engine.queue.pause()
+    ids = [engine.submit(SMALL.replace(steps=1), f"source {n % 2}").id for n in range(230)]
+    order = [record.id for record in engine.queue.store.active_jobs(230)]
+    engine.stop()
+    engine = start(make_links(4))  # plans the first ones alone
+    last = engine.queue.job(order[-1])
+    engine.queue.move(last.id, "front")
+    assert len(engine.jobs()) < 230
+    first = [engine.queue.job(job_id) for job_id in order[:100]]
+    assert ends([last, *first]) == ["done"] * 101
+    engine.queue.pause()
+    engine.queue.cancel_all()
+    ends(engine.queue.running_jobs())
+    states = Counter(engine.queue.status(job_id).state for job_id in ids)
+    assert states["done"] + states["cancelled"] == 230
+    assert states["cancelled"] > 0
+    assert engine.queue.store.active_jobs(9) == []
+    engine.queue.resume()
 
 
 def test_hundreds_of_jobs_that_fail_at_once_all_end(start):

@@ -200,7 +200,8 @@ def test_an_error_after_the_images_does_not_stop_the_queue(engine: Engine):
 
 # Threads
 
-QUEUE_STATE = {"_waiting", "_jobs", "_ended_ids", "_restored_jobs", "_is_paused", "_is_stopping"}
+QUEUE_STATE = {"_waiting", "_jobs", "_ended_ids", "_restored_jobs", "_restored"}
+QUEUE_STATE |= {"_is_paused", "_is_stopping"}
 DISPATCHER_STATE = {"_running", "_is_open", "_is_loading", "_pending_load"}
 
 

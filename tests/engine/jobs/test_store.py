@@ -243,6 +243,18 @@ def test_the_latest_finished_jobs_keep_the_images_of_their_units(folder: Path):
     assert found[2] is None
 
 
+def test_a_unit_has_all_its_images_again(folder: Path):
+    store = JobStore(folder)
+    images = [ImageField.from_pil(Image.new("RGB", (8, 8), (number, 0, 0))) for number in range(12)]
+    unit = ControlUnit(enabled=True, image=INPUT_IMAGE, more_images=tuple(images))
+    request = Img2ImgRequest(init_image=INPUT_IMAGE, control_units=(ControlUnit(), unit))
+    assert request.without_images().with_images(request.input_images()) == request
+    add(store, "one", request)
+    restored, _ = store.restore_request(store.record("one").stored_request)
+    assert restored.input_images() == request.input_images()
+    assert restored.control_units[1].more_images == tuple(images)
+
+
 def test_input_images_that_no_job_refers_to_are_deleted_at_the_next_start(folder: Path):
     (folder / "pictures").mkdir(parents=True)
     (folder / "pictures" / "left.png.part").write_bytes(b"")

@@ -53,6 +53,17 @@ def test_another_checkpoint_becomes_a_chip_and_no_value(engine: Engine):
     assert "sd_model_checkpoint" not in filling.values
 
 
+def test_a_refiner_is_named_as_the_forms_list_has_it(engine: Engine):
+    checkpoint = engine.models.find_checkpoint("second")
+    sha256 = engine.models.sha256(checkpoint)
+    text = f"{PROMPTS}Steps: 7, Seed: 9, Refiner: second [{sha256[:10]}], Refiner switch at: 0.5"
+    filling = fill_from_text(engine, "txt2img", text)
+    title = engine.models.find_checkpoint("second").title
+    assert filling.values["refiner_checkpoint"] == title == f"{checkpoint.name} [{sha256[:10]}]"
+    missing = fill_from_text(engine, "txt2img", text.replace("second", "gone"))
+    assert missing.values.get("refiner_checkpoint", "") != title
+
+
 def test_a_seed_that_a_browser_would_round_is_text(engine: Engine):
     filling = fill_from_text(
         engine, "txt2img", f"{PROMPTS}Steps: 7, Size: 64x64, Seed: {2**64 - 1}"

@@ -123,14 +123,20 @@ def test_a_refiner_chosen_as_the_checkpoint_is_offered_as_the_refiner(engine: En
     engine.select_checkpoint("a-refiner")
     alone = describe(engine, "txt2img", {})[TASK]
     assert "is a refiner: it finishes" in alone.text
+    assert "can refine: put one, such as sd_xl_base_1.0.safetensors, into" in alone.text
     assert alone.values == {}  # no checkpoint here makes what it can refine
     write_safetensors(folder / "xl.safetensors", shapes_of("sdxl"))
+    write_safetensors(folder / "inpainting.safetensors", shapes_of("sdxl-inpainting"))
     engine.models.refresh()
+    sha256 = engine.models.sha256(engine.models.find_checkpoint("a-refiner"))
     note = describe(engine, "txt2img", {})[TASK]
+    assert note.text.endswith(
+        "as the checkpoint one that it can refine: choose 'xl.safetensors' or 'inpainting.safetensors'."
+    )
     assert (note.button, note.checkpoint, note.values) == (
         "Use it as the refiner of xl.safetensors",
         "xl.safetensors",
-        {"refiner_checkpoint": "a-refiner.safetensors"},
+        {"refiner_checkpoint": f"a-refiner.safetensors [{sha256[:10]}]"},  # as the form lists it
     )
     engine.select_checkpoint(note.checkpoint)
     assert TASK not in describe(engine, "txt2img", note.values)

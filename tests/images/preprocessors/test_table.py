@@ -75,6 +75,7 @@ def test_each_row_makes_an_image_acts_by_itself_or_says_what_to_use_instead():
         "ip-adapter_clip_sdxl_plus_vith",
         "revision_clipvision",
         "revision_ignore_prompt",
+        "t2ia_style_clipvision",
     }
     for row in PREPROCESSORS:
         assert not (row.unavailable and row.makes_image)
@@ -92,7 +93,7 @@ def test_control_types_list_their_rows_by_priority_after_none():
     defaults = {name: default_preprocessor(name).name for name in control_types()}
     assert defaults["Depth"] == "depth_midas"
     assert defaults["Tile"] == "tile_resample"
-    assert defaults["Segmentation"] == "none"
+    assert defaults["Segmentation"] == "seg_ufade20k"
     assert defaults["All"] == "none"
 
 

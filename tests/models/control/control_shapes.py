@@ -46,4 +46,9 @@ IP_ADAPTER: Shapes = {
     "ip_adapter.1.to_k_ip.weight": [320, 768],
     "ip_adapter.1.to_v_ip.weight": [320, 768],
 }
+T2I_STYLE: Shapes = {
+    "style_embedding": [1, 8, 1024],
+    "transformer_layes.0.attn.in_proj_weight": [3072, 1024],
+    "proj": [1024, 768],
+}
 T2I_ADAPTER: Shapes = {"conv_in.weight": [320, 192, 3, 3], "body.0.block1.weight": [320, 320, 3, 3]}

@@ -19,8 +19,10 @@ from modules.models.control.layouts import (
     CONTROLNET_UNION,
     IP_ADAPTER,
     T2I_ADAPTER,
+    T2I_STYLE,
 )
 from modules.models.index import ModelIndex
+from modules.models.kinds import ANNOTATOR
 from tests.models.control import control_shapes as shapes
 from tests.models.model_files import CONFIGS, write_safetensors
 
@@ -37,6 +39,7 @@ EXAMPLES: list[tuple[shapes.Shapes, str, str, int]] = [
     (shapes.LLLITE, CONTROL_LLLITE, "SDXL", 0),
     (shapes.IP_ADAPTER, IP_ADAPTER, "SD 1.x", 768),
     (shapes.T2I_ADAPTER, T2I_ADAPTER, "SD 1.x", 0),
+    (shapes.T2I_STYLE, T2I_STYLE, "SD 1.x", 768),
 ]
 
 
@@ -77,6 +80,14 @@ def test_models_are_listed_by_stem_and_a1111s_first_hash(paths: Paths):
     assert [model.stem for model in control.fitting("SDXL")] == ["b"]
 
 
+def test_annotators_are_no_control_models(paths: Paths):
+    write(paths, "a.safetensors")
+    write(paths, "annotators/b.safetensors")
+    index = ModelIndex.from_paths(paths)
+    assert [model.stem for model in index.control.all()] == ["a"]
+    assert [file.stem for file in index.files(ANNOTATOR)] == ["b"]
+
+
 def stems(titles: list[str]) -> list[str]:
     return [title.split(" [")[0] for title in titles]
 
@@ -111,11 +122,11 @@ def test_a_file_that_is_added_or_gone_is_noticed(paths: Paths):
 
 
 def test_other_files_of_the_folder_are_not_listed_and_say_why(paths: Paths):
-    write(paths, "annotators/hed.safetensors", {"moduleVggOne.0.weight": [64, 3, 3, 3]})
+    write(paths, "other/hed.safetensors", {"moduleVggOne.0.weight": [64, 3, 3, 3]})
     (paths.data / "models" / "ControlNet" / "broken.pth").write_bytes(b"\0" * 99)
     control = ModelIndex.from_paths(paths).control
     assert control.models() == ()
-    with pytest.raises(BadFile, match=r"'annotators/hed.safetensors' is no control model"):
+    with pytest.raises(BadFile, match=r"'other/hed.safetensors' is no control model"):
         control.find("hed")
     with pytest.raises(BadFile, match=r"'broken.pth' begins with zeros"):
         control.find("broken")

@@ -58,9 +58,13 @@ def _read_unit(unit: Any, number: int) -> Any:  # JSON: anything
     for old, name in _OLD_NAMES.items():
         if old in given and given.get(name) in (None, ""):
             given[name] = given[old]
-    given |= _split_image(given, number)
+    given |= _split_image(given)
     for name in ("image", *_IMAGES):
         given[name] = _read_image(given.get(name), name, number)
+    more: Any = given.get("more_images")
+    if isinstance(more, list | tuple):
+        items = cast("Sequence[Any]", more)
+        given["more_images"] = [_read_image(item, "image", number) for item in items]
     for name in _NUMBERS:
         if _is_out_of_range(name, given.get(name)):
             given[name] = MODULE_DEFAULT
@@ -77,28 +81,21 @@ def _is_enabled(given: Mapping[str, Any]) -> bool:
     return any(isinstance(name, str) and name.casefold() not in _NOTHING for name in names)
 
 
-def _split_image(given: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """Return image and mask of {"image", "mask"}, of [image, mask], and of a list with one such object.
-
-    Raises:
-        UserError: there are several pictures.
-    """
+def _split_image(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return image and mask of {"image", "mask"}, of [image, mask], and of a list of such objects, with the other images."""
     image: Any = given.get("image")
+    more: dict[str, Any] = {}
     if isinstance(image, list | tuple):
         items = cast("Sequence[Any]", image)
         if items and all(isinstance(item, Mapping) for item in items):
-            if len(items) > 1:
-                raise UserError(
-                    f"ControlNet unit {number} has {len(items)} pictures; a unit takes one.",
-                    "Send a unit for each.",
-                )
             image = items[0]
+            more = {"more_images": [item.get("image") for item in items[1:]]} if items[1:] else {}
         else:
             image = dict(zip(("image", "mask"), items, strict=False))
     if not isinstance(image, Mapping):
         return {}
     both = cast("Mapping[str, Any]", image)
-    return {"image": both.get("image"), "mask": both.get("mask") or given.get("mask")}
+    return {"image": both.get("image"), "mask": both.get("mask") or given.get("mask"), **more}
 
 
 def _read_image(value: Any, name: str, number: int) -> ImageField | None:

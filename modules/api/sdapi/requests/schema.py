@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, GetJsonSchemaHandler, RootModel
 
-from modules.params.image import is_image_field
+from modules.params.image import is_image_field, is_image_list
 from modules.params.param import unit_model
 from modules.params.requests.base import GenerationRequest
 from modules.params.requests.img2img import Img2ImgRequest
@@ -93,6 +93,8 @@ def make_schema(
     declared: dict[str, Any] = model.model_json_schema()["properties"]
     for name, field in model.model_fields.items():
         own: Mapping[str, Any] = IMAGE_SCHEMA if is_image_field(field) else {}
+        if is_image_list(field):
+            own = {"type": "array", "items": IMAGE_SCHEMA, "default": []}
         unit = unit_model(field)
         if unit is not None:
             items = {**make_schema(unit, {}, {}), "additionalProperties": False}

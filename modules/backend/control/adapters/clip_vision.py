@@ -29,10 +29,12 @@ class SeenImage:
     Args:
         embedding: [images + 1, projection width]; the last row is zeros itself, as IP-Adapter was trained.
         hidden: [images + 1, tokens, width], before the last layer.
+        last_hidden: Likewise, after it.
     """
 
     embedding: Tensor
     hidden: Tensor
+    last_hidden: Tensor
 
 
 def load_vision_encoder(
@@ -104,4 +106,4 @@ def see_images(encoder: CLIPVisionModelWithProjection, images: list[np.ndarray])
     assert output.image_embeds is not None and output.hidden_states is not None
     embedding = output.image_embeds.clone()
     embedding[-1] = 0
-    return SeenImage(embedding, output.hidden_states[-2])
+    return SeenImage(embedding, output.hidden_states[-2], output.hidden_states[-1])

@@ -10,18 +10,38 @@ from typing import Any
 import numpy as np
 import torch
 
-from modules.backend.control.annotators import depth, line_art, soft_edges
+from modules.backend.control.annotators import (
+    depth,
+    depth_anything,
+    line_art,
+    segmentation,
+    soft_edges,
+    straight_lines,
+    teed,
+)
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
+from modules.backend.control.annotators.openpose.detector import OpenPose
+from modules.backend.control.annotators.openpose.networks import (
+    BodyNetwork,
+    FaceNetwork,
+    HandNetwork,
+)
 from modules.backend.control.annotators.weights import load_network
 from modules.images.preprocessors.normals import to_depth_image, to_normals
 from modules.images.preprocessors.poses import Pose
 from modules.images.preprocessors.sizes import Pixels
-from modules.models.annotators import FACE_POINTS, HAND_POINTS
+from modules.models.annotators import (
+    BODY_MODEL,
+    FACE_MODEL,
+    FACE_POINTS,
+    HAND_MODEL,
+    HAND_POINTS,
+)
 from modules.models.files.scan import ModelFile
 
 # Any: the network that the same row loads.
 Load = Callable[[Sequence[ModelFile], torch.device], Any]
-Draw = Callable[[Any, Pixels, float], "Pixels | Pose"]
+Draw = Callable[[Any, Pixels, float, float], "Pixels | Pose"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +50,7 @@ class Runner:
 
     Args:
         load: Returns the network of the files; rows with the same function share it.
-        draw: Makes the control image, of a network, an image whose sides are multiples of 64, and threshold a.
+        draw: Makes the control image, of a network, an image whose sides are multiples of 64, and both thresholds.
         finish: Changes the control image when what was added to the sides is cut off again.
     """
 
@@ -59,40 +79,87 @@ def _load_depth(files: Sequence[ModelFile], device: torch.device) -> Any:
     return depth.load_estimator(files[0], device)
 
 
-def _load_poses(files: Sequence[ModelFile], device: torch.device) -> PoseNetworks:
-    by_name = {file.stem.casefold(): file.path for file in files}
-    detector, body = (file.path for file in files[:2])
-    hand, face = by_name.get(HAND_POINTS), by_name.get(FACE_POINTS)
-    return PoseNetworks(PoseFiles(detector, body, hand, face), device)
+def _load_depth_anything(files: Sequence[ModelFile], device: torch.device, *, version: int) -> Any:
+    return depth_anything.load_estimator(files[0], device, version)
 
 
-def _draw_depth(network: Any, image: Pixels, _a: float) -> Pixels:
+def _load_mlsd(files: Sequence[ModelFile], device: torch.device) -> straight_lines.Mlsd:
+    return load_network(straight_lines.Mlsd, files[0], device)
+
+
+def _load_teed(files: Sequence[ModelFile], device: torch.device) -> teed.Teed:
+    return load_network(teed.Teed, files[0], device)
+
+
+def _load_segmenter(files: Sequence[ModelFile], device: torch.device) -> segmentation.Segmenter:
+    unused = ("auxiliary_head.",)
+    return load_network(segmentation.Segmenter, files[0], device, unused=unused)
+
+
+def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
+    by_name = {file.stem.casefold(): file for file in files}
+    if body := by_name.get(BODY_MODEL):
+        hand, face = by_name.get(HAND_MODEL), by_name.get(FACE_MODEL)
+        return OpenPose(
+            load_network(BodyNetwork, body, device),
+            load_network(HandNetwork, hand, device) if hand else None,
+            load_network(FaceNetwork, face, device) if face else None,
+        )
+    detector, points = (file.path for file in files[:2])
+    hand, face = (by_name.get(name) for name in (HAND_POINTS, FACE_POINTS))
+    paths = PoseFiles(detector, points, hand and hand.path, face and face.path)
+    return PoseNetworks(paths, device)
+
+
+def _draw_depth(network: Any, image: Pixels, *_: float) -> Pixels:
     return to_depth_image(depth.estimate_depth(network, image))
 
 
-def _draw_normals(network: Any, image: Pixels, background: float) -> Pixels:
+def _draw_depth_anything(network: Any, image: Pixels, *_: float) -> Pixels:
+    return to_depth_image(depth_anything.estimate_depth(network, image))
+
+
+def _draw_normals(network: Any, image: Pixels, background: float, _b: float) -> Pixels:
     return to_normals(depth.estimate_depth(network, image), background)
 
 
-def _draw_hed(network: Any, image: Pixels, _a: float, *, is_safe: bool = False) -> Pixels:
+def _draw_hed(network: Any, image: Pixels, *_: float, is_safe: bool = False) -> Pixels:
     return soft_edges.find_hed_edges(network, image, is_safe=is_safe)
 
 
 def _draw_pidinet(
-    network: Any, image: Pixels, _a: float, *, is_safe: bool = False, is_sketch: bool = False
+    network: Any, image: Pixels, *_: float, is_safe: bool = False, is_sketch: bool = False
 ) -> Pixels:
     return soft_edges.find_pidinet_edges(network, image, is_safe=is_safe, is_sketch=is_sketch)
 
 
-def _draw_line_art(network: Any, image: Pixels, _a: float) -> Pixels:
+def _draw_line_art(network: Any, image: Pixels, *_: float) -> Pixels:
     return line_art.draw_line_art(network, image)
 
 
-def _draw_anime(network: Any, image: Pixels, _a: float) -> Pixels:
+def _draw_anime(network: Any, image: Pixels, *_: float) -> Pixels:
     return line_art.draw_anime_lines(network, image)
 
 
-def _find_pose(network: PoseNetworks, image: Pixels, _a: float, *, with_body: bool = True) -> Pose:
+def _draw_straight_lines(network: Any, image: Pixels, score: float, length: float) -> Pixels:
+    return straight_lines.draw_straight_lines(network, image, score, length)
+
+
+def _draw_teed(network: Any, image: Pixels, steps: float, _b: float) -> Pixels:
+    return teed.find_teed_edges(network, image, int(steps))
+
+
+def _draw_anyline(network: Any, image: Pixels, steps: float, _b: float) -> Pixels:
+    return teed.find_anyline_edges(network, image, int(steps))
+
+
+def _draw_segments(network: Any, image: Pixels, *_: float) -> Pixels:
+    return segmentation.find_segments(network, image)
+
+
+def _find_pose(
+    network: OpenPose | PoseNetworks, image: Pixels, *_: float, with_body: bool = True
+) -> Pose:
     return network.find(image, with_body=with_body)
 
 
@@ -100,6 +167,8 @@ _POSE = Runner(_load_poses, _find_pose)
 RUNNERS: Mapping[str, Runner] = {
     "depth": Runner(_load_depth, _draw_depth),
     "normal": Runner(_load_depth, _draw_normals),
+    "depth_anything": Runner(partial(_load_depth_anything, version=1), _draw_depth_anything),
+    "depth_anything_v2": Runner(partial(_load_depth_anything, version=2), _draw_depth_anything),
     "hed": Runner(_load_hed, _draw_hed),
     "hed_safe": Runner(_load_hed, partial(_draw_hed, is_safe=True)),
     "scribble_hed": Runner(_load_hed, _draw_hed, soft_edges.to_scribble),
@@ -110,11 +179,16 @@ RUNNERS: Mapping[str, Runner] = {
     "lineart": Runner(_load_line_art, _draw_line_art),
     "lineart_coarse": Runner(_load_line_art, _draw_line_art),
     "lineart_anime": Runner(_load_anime, _draw_anime),
+    "teed": Runner(_load_teed, _draw_teed),
+    "anyline": Runner(_load_teed, _draw_anyline),
+    "mlsd": Runner(_load_mlsd, _draw_straight_lines),
+    "seg_ufade20k": Runner(_load_segmenter, _draw_segments),
     "openpose": _POSE,
     "openpose_hand": _POSE,
     "openpose_face": _POSE,
     "openpose_faceonly": Runner(_load_poses, partial(_find_pose, with_body=False)),
     "openpose_full": _POSE,
+    "dw_openpose_full": _POSE,
 }
 
 

@@ -197,7 +197,7 @@ def find_hed_edges(network: Hed, image: Pixels, *, is_safe: bool = False) -> Pix
         is_safe: Whether faint edges are left out, so that nothing of the picture hides in them.
     """
     edges = network(to_tensor(image, network.norm.device))
-    return to_grey(_keep_steps(edges) if is_safe else edges)
+    return to_grey(keep_steps(edges) if is_safe else edges)
 
 
 def find_pidinet_edges(
@@ -215,7 +215,7 @@ def find_pidinet_edges(
     edges = network(to_tensor(blue_first, next(network.parameters()).device) / 255)
     if is_sketch:
         edges = (edges > 0.5).float()
-    return to_grey(_keep_steps(edges) if is_safe else edges)
+    return to_grey(keep_steps(edges) if is_safe else edges)
 
 
 def to_scribble(edges: Pixels) -> Pixels:
@@ -237,6 +237,11 @@ def _ridge_kernels() -> list[NDArray[np.uint8]]:
     return [row, row.T.copy(), diagonal, np.ascontiguousarray(diagonal[::-1])]
 
 
-def _keep_steps(edges: Tensor) -> Tensor:
-    """Return edges in steps of a half; strengths below a third become none."""
-    return (edges * (_SAFE_STEPS + 1)).floor() / _SAFE_STEPS
+def keep_steps(edges: Tensor, steps: int = _SAFE_STEPS) -> Tensor:
+    """Return edges in steps, so that nothing of the picture hides in them.
+
+    Args:
+        edges: Strengths, 0 to 1.
+        steps: Their number; strengths below one part of `steps` + 1 become none.
+    """
+    return (edges * (steps + 1)).floor() / steps

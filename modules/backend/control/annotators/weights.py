@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modules.backend.loading.empty_models import meta_device
@@ -23,6 +25,7 @@ def load_network(
     file: ModelFile,
     device: torch.device,
     prefix: str = "",
+    unused: tuple[str, ...] = (),
 ) -> M:
     """Return a network with the weights of a file, for inference.
 
@@ -31,6 +34,7 @@ def load_network(
         file: The file.
         device: Of the network.
         prefix: What the file's names begin with besides.
+        unused: What names begin with that only served training.
 
     Raises:
         NotFound: there is no such file.
@@ -39,6 +43,7 @@ def load_network(
     tensors = read_tensors(file)
     if prefix and all(name.startswith(prefix) for name in tensors):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     with meta_device():
         network = make()
     try:
@@ -67,8 +72,8 @@ def read_tensors(file: ModelFile) -> dict[str, Tensor]:
     }
 
 
-def to_tensor(image: Pixels, device: torch.device) -> Tensor:
-    """Return an image as float32 [1, 3, height, width], 0 to 255."""
+def to_tensor(image: Pixels | NDArray[np.float32], device: torch.device) -> Tensor:
+    """Return an image as float32 [1, 3, height, width], in the same range."""
     return torch.from_numpy(image.transpose(2, 0, 1).copy())[None].to(device, torch.float32)
 
 

@@ -69,9 +69,11 @@ def check_program(server: ProgramFacts, worker: ProgramFacts) -> None:
         what = "other source files of the program than the server"
     else:
         return
+    is_here = worker.machine == server.machine  # the program was updated while the server ran
+    remedy = "Install the same version there, and start its Ray again."
     raise UserError(
         f"{worker.machine} has {what}, so that its pictures could differ.",
-        "Install the same version there, and start its Ray again.",
+        "Restart the server." if is_here else remedy,
     )
 
 
@@ -79,10 +81,11 @@ def machine_id(root: Path) -> str:
     """Return what names this machine and the folder of the program on it: where it is equal, files are the same."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        mounts = str(Path("/proc/self/ns/mnt").readlink())  # of a container others
     except OSError:  # not Linux
-        boot = ""
+        boot = mounts = ""
     status = root.stat()
-    return f"{platform.node()} {boot} {status.st_dev}:{status.st_ino}"
+    return f"{platform.node()} {boot} {mounts} {status.st_dev}:{status.st_ino}"
 
 
 def _version(package: str) -> str:

@@ -16,7 +16,8 @@ from modules.engine.executors.cluster.device_worker import WorkerOptions
 from modules.engine.executors.cluster.program import machine_id, program_facts
 from modules.engine.executors.cluster.ray_cluster import Node, RayCluster
 from modules.engine.executors.cluster.ray_link import Placement, RayLink, Transfers
-from modules.engine.executors.pool import PoolTimes, WorkerPool
+from modules.engine.executors.pool import WorkerPool
+from modules.engine.executors.pool_worker import PoolTimes
 from modules.engine.executors.worker_link import WorkerLost
 from modules.params.device_options import DeviceOptions
 from modules.params.events import CancelToken, Sink, ignore_events
@@ -132,7 +133,9 @@ class RayExecutor:
     def _add_workers(self) -> None:
         placements = self._placements()
         new = [one for one in placements if one[0].name not in self._known]
-        self._known |= {placement.name for placement, _ in new}
+        names = {placement.name for placement, _ in placements}
+        self._pool.retire(self._known - names)
+        self._known = names
         self._pool.add(
             *(
                 RayLink(

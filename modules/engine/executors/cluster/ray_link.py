@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -109,9 +110,8 @@ class RayLink:
         self._options = options
         self._transfers = transfers
         self._numbers = itertools.count(1)
-        # Any: an actor's methods are made at run time.
-        self._ray: Any = None
-        self._actor: Any = None
+        self._connection = 0
+        self._actor: Any = None  # its methods are made at run time
         self._facts = WorkerFacts("", placement.machine)
 
     @property
@@ -132,12 +132,13 @@ class RayLink:
             UserError: it runs another program, or there is no such device.
         """
         self.stop()
-        self._ray = ray = self._cluster.connect()
-        actor_class = ray.remote(**_actor_options(ray, self._placement))(DeviceWorker)
-        self._actor = actor_class.remote()
-        program: ProgramFacts = self._ask(self._actor.facts.remote(), _START_TIMEOUT_S)
+        self._connection = self._cluster.connect()
+        with self._connected() as ray:
+            make = ray.remote(**_actor_options(ray, self._placement))(DeviceWorker)
+            self._actor = make.remote()
+        program: ProgramFacts = self._ask("facts", timeout_s=_START_TIMEOUT_S)
         check_program(self._transfers.program, program)
-        facts = self._ask(self._actor.open.remote(self._options), _START_TIMEOUT_S)
+        facts = self._ask("open", self._options, timeout_s=_START_TIMEOUT_S)
         if isinstance(facts, ErrorMessage):
             raise unpack_error(facts)
         self._facts = facts
@@ -149,7 +150,7 @@ class RayLink:
         Raises:
             WorkerLost: it does not answer.
         """
-        return self._ask(self._actor.memory.remote(), _ANSWER_TIMEOUT_S)
+        return self._ask("memory")
 
     def stop(self) -> None:
         """End the actor, if it runs."""
@@ -157,8 +158,8 @@ class RayLink:
         if actor is None:
             return
         try:
-            self._cluster.check()
-            self._ray.kill(actor)
+            with self._cluster.using(self._connection) as ray:
+                ray.kill(actor)
         except Exception:  # it has ended, or its cluster has
             logger.debug("The worker %s could not be ended.", self.name, exc_info=True)
 
@@ -173,64 +174,72 @@ class RayLink:
         packed, paths = pack_work(work)
         files = () if self._facts.is_on_server else self._send_files(paths, sink)
         run = _Run(next(self._numbers), sink, cancel, on_memory, self.name)
-        stream = self._actor.run.options(num_returns="streaming").remote(run.number, packed, files)
+        with self._connected():
+            method = self._actor.run.options(num_returns="streaming")
+            stream = method.remote(run.number, packed, files)
         heard_at = time.monotonic()
         while True:
-            is_ready = self._next_is_ready(stream)
+            messages = self._next_messages(stream)
             if (requests := run.next_requests()) is not None:
-                self._actor.signal.remote(run.number, requests)
-            if is_ready:
+                with self._connected():
+                    self._actor.signal.remote(run.number, requests)
+            if messages:
                 heard_at = time.monotonic()
-                if run.receive(self._next_messages(stream)):
+                if run.receive(messages):
                     return run.result
             elif time.monotonic() - heard_at > _ANSWER_TIMEOUT_S:
                 raise WorkerLost(f"it has not answered for {_ANSWER_TIMEOUT_S:.0f} seconds")
 
-    def _next_is_ready(self, stream: Any) -> bool:
-        self._cluster.check()
-        try:
-            return bool(self._ray.wait([stream], timeout=_TICK_S)[0])
-        except self._ray.exceptions.RayError as error:
-            raise WorkerLost(_reason(self._ray, error)) from None
-
     def _next_messages(self, stream: Any) -> list[Message]:
-        try:
-            return self._ask(next(stream), _ANSWER_TIMEOUT_S)
-        except StopIteration:
-            raise WorkerLost("its work ended without a result") from None
+        """Return the next messages of a run; none if there are none for a moment."""
+        with self._connected() as ray:
+            if not ray.wait([stream], timeout=_TICK_S)[0]:
+                return []
+            reference = next(stream, None)
+            if reference is None:
+                raise WorkerLost("its work ended without a result")
+            return ray.get(reference, timeout=_ANSWER_TIMEOUT_S)
 
-    def _ask(self, reference: Any, timeout_s: float) -> Any:
-        """Return the answer to a call; asks again in short pieces, so that a cluster that went away is noticed.
+    def _ask(self, method: str, *args: Any, timeout_s: float = _ANSWER_TIMEOUT_S) -> Any:
+        """Return the answer of a method of the worker; looks in between whether the cluster is still there.
 
         Raises:
             WorkerLost: there is none.
         """
-        ray, deadline = self._ray, time.monotonic() + timeout_s
-        while True:
-            self._cluster.check()
+        with self._connected():
+            reference = getattr(self._actor, method).remote(*args)
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            with self._connected() as ray:
+                if ray.wait([reference], timeout=1.0)[0]:
+                    return ray.get(reference)
+        raise WorkerLost(f"it has not answered for {timeout_s:.0f} seconds")
+
+    @contextlib.contextmanager
+    def _connected(self) -> Generator[Any]:
+        """Hold the connection for a call, and tell what goes wrong in the words of the pool."""
+        with self._cluster.using(self._connection) as ray:
             try:
-                return ray.get(reference, timeout=1.0)
-            except ray.exceptions.GetTimeoutError:
-                if time.monotonic() > deadline:
-                    raise WorkerLost(f"it has not answered for {timeout_s:.0f} seconds") from None
+                yield ray
+            except WorkerLost:
+                raise
             except ray.exceptions.RayTaskError as error:
                 logger.warning("The worker %s failed: %s", self.name, error)
                 raise WebUIError(
                     f"The worker {self.name} failed: {_last_line(error)}.",
                     "The log has the details.",
                 ) from None
-            except ray.exceptions.RayError as error:
+            except Exception as error:
+                logger.debug("The worker %s was lost.", self.name, exc_info=True)
                 raise WorkerLost(_reason(ray, error)) from None
 
     def _send_files(self, paths: Sequence[Path], sink: Sink) -> Sequence[FileFacts]:
         """Send the files that the machine of the worker lacks and return the facts of all of them."""
         files = [self._transfers.hashes.facts(path) for path in paths]
-        missing: list[FileFacts] = self._ask(
-            self._actor.missing_files.remote(files), _START_TIMEOUT_S
-        )
+        missing: list[FileFacts] = self._ask("missing_files", files, timeout_s=_START_TIMEOUT_S)
         for file in missing:
             with self._transfers.lock_of(self.machine, file):
-                if not self._ask(self._actor.missing_files.remote([file]), _ANSWER_TIMEOUT_S):
+                if not self._ask("missing_files", [file]):
                     continue  # another worker of that machine has got it meanwhile
                 sink(Phase(f"Sending {Path(file.path).name} to {self.machine}"))
                 self._send(file)
@@ -240,9 +249,7 @@ class RayLink:
         offset = 0
         while True:
             data = read_part(file, offset)
-            error = self._ask(
-                self._actor.receive_file.remote(file, offset, data), _ANSWER_TIMEOUT_S
-            )
+            error = self._ask("receive_file", file, offset, data)
             if error is not None:
                 raise unpack_error(error)
             offset += len(data)
@@ -318,6 +325,8 @@ def _actor_options(ray: Any, placement: Placement) -> dict[str, Any]:
 def _reason(ray: Any, error: BaseException) -> str:
     if isinstance(error, ray.exceptions.OutOfMemoryError):
         return "its machine ran out of memory"
+    if isinstance(error, ray.exceptions.ActorUnschedulableError):
+        return "its machine is not in the cluster"
     if isinstance(error, ray.exceptions.RayActorError):
         text = str(error)
         if (

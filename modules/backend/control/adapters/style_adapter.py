@@ -1,0 +1,156 @@
+"""T2I-Adapter's style adapter (Mou et al., 2023): what an image encoder sees in a picture becomes tokens beside the text."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
+from modules.backend.control.adapters.weights import open_adapter, without_weights
+from modules.backend.denoise.step_extensions import StepExtension, UNetCall
+from modules.core.errors import BadFile
+from modules.models.control.style_adapter import StyleAdapterFacts, read_facts
+from modules.models.files.scan import FileStamp, ModelFile
+
+_HEADS = 8
+_NOUN = "T2I style adapter"
+_LIMIT = 8  # images; their tokens are small
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.c_fc, self.c_proj = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.c_fc(x)
+        return self.c_proj(x * torch.sigmoid(1.702 * x))  # CLIP's quick GELU
+
+
+class _Block(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.attn = nn.MultiheadAttention(width, _HEADS, batch_first=True)
+        self.ln_1, self.ln_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.mlp = _Mlp(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        normalized = self.ln_1(x)
+        x = x + self.attn(normalized, normalized, normalized, need_weights=False)[0]
+        return x + self.mlp(self.ln_2(x))
+
+
+class StyleAdapter(nn.Module):
+    """The network of t2iadapter_style_sd14v1.pth.
+
+    Args:
+        facts: Its sizes.
+    """
+
+    def __init__(self, facts: StyleAdapterFacts) -> None:
+        super().__init__()
+        width = facts.image_width
+        blocks = (_Block(width) for _ in range(facts.layer_count))
+        self.transformer_layes = nn.Sequential(*blocks)
+        self.style_embedding = nn.Parameter(torch.zeros(1, facts.token_count, width))
+        self.ln_pre, self.ln_post = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.proj = nn.Parameter(torch.zeros(width, facts.context_width))
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return tokens, [images, tokens, context width].
+
+        Args:
+            hidden: [images, tokens of the image, image width], after the encoder's last layer.
+        """
+        own = self.style_embedding.expand(len(hidden), -1, -1)
+        x = self.transformer_layes(self.ln_pre(torch.cat((hidden, own), 1)))
+        return self.ln_post(x[:, -own.shape[1] :]) @ self.proj
+
+
+class ImageStyles:
+    """A style adapter with the tokens of the images that it was shown last.
+
+    Args:
+        adapter: The network.
+    """
+
+    def __init__(self, adapter: StyleAdapter) -> None:
+        self._adapter = adapter
+        self._tokens: dict[tuple[str, FileStamp], Tensor] = {}
+
+    def make_tokens(
+        self, image: np.ndarray, encoder: ModelFile, dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        """Return the tokens of an image, [1, tokens, context width].
+
+        Args:
+            image: uint8 RGB [height, width, 3].
+            encoder: The file of the image encoder; it leaves memory again.
+            dtype: For the encoder to compute in.
+            device: Likewise.
+
+        Raises:
+            NotFound: the encoder's file is gone.
+            BadFile: it is damaged.
+        """
+        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
+        key = digest, encoder.stamp
+        if key not in self._tokens:
+            precision = torch.float32 if device.type == "cpu" else dtype
+            seen = see_images(load_vision_encoder(encoder, precision, device), [image])
+            if len(self._tokens) >= _LIMIT:
+                del self._tokens[next(iter(self._tokens))]
+            own = self._adapter.proj.dtype
+            self._tokens[key] = self._adapter(seen.last_hidden[:1].to(own))
+        return self._tokens[key]
+
+
+def load_style_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> StyleAdapter:
+    """Return the style adapter of a file.
+
+    Args:
+        file: The file.
+        dtype: To compute in.
+        device: Likewise.
+
+    Raises:
+        NotFound: the file is gone.
+        BadFile: it is damaged, incomplete, or of another kind.
+    """
+    opened = open_adapter(file, _NOUN)
+    facts = read_facts(opened.header.tensors)
+    if isinstance(facts, str):
+        raise BadFile(f"'{opened.name}' {facts}", "Get it from another source.")
+    with without_weights():
+        adapter = StyleAdapter(facts)
+    return opened.load_into(adapter, str, dtype, device)
+
+
+class StyleExtension(StepExtension):
+    """Puts tokens behind the text of the prompt, and as many zeros behind that of the negative one.
+
+    Args:
+        tokens: [1, tokens, context width], already weighed.
+        is_active: Whether it takes part in an evaluation, by its index.
+    """
+
+    def __init__(self, tokens: Tensor, is_active: Callable[[int], bool]) -> None:
+        self._tokens = tokens
+        self._is_active = is_active
+
+    def unet_call(self, call: UNetCall) -> UNetCall:
+        """Return the call with a longer text."""
+        if not self._is_active(call.index):
+            return call
+        text = call.encoder_hidden_states
+        prompts = call.is_uncond or (False,)
+        batch = len(text) // len(prompts)
+        tokens = self._tokens.to(text).expand(batch, -1, -1)
+        added = [torch.zeros_like(tokens) if is_uncond else tokens for is_uncond in prompts]
+        longer = torch.cat((text, torch.cat(added)), 1)
+        return replace(call, encoder_hidden_states=longer)
