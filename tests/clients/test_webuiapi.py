@@ -97,8 +97,8 @@ def test_lists(api):
     assert "karras" in api.util_get_scheduler_names()
     assert "Lanczos" in [row["name"] for row in api.get_upscalers()]
     assert "Latent" in [row["name"] for row in api.get_latent_upscale_modes()]
-    for empty in (api.get_hypernetworks(), api.get_face_restorers()):
-        assert empty == []
+    assert api.get_hypernetworks() == []
+    assert [row["name"] for row in api.get_face_restorers()] == ["CodeFormer", "GFPGAN"]
     assert [row["name"] for row in api.get_realesrgan_models()] == ["R-ESRGAN AnimeVideo"]
     assert [row["name"] for row in api.get_loras()] == ["demo-snow"]
     assert api.get_embeddings()["loaded"] == {}

@@ -117,6 +117,7 @@ def test_the_batch_of_a_killed_worker_goes_to_another_and_the_worker_returns(sta
     plan = plan_of(index, n_iter=8)
     future = pool.submit(plan, log)
     log.wait(lambda: len(log.of(Output)) >= 2)
+    wait_until(lambda: pool.workers()[0].state == "busy")
     first.kill()
     future.result(PATIENCE_S)
     assert log.images() == expected(plan)
@@ -129,7 +130,7 @@ def test_the_batch_of_a_killed_worker_goes_to_another_and_the_worker_returns(sta
 def test_a_batch_that_two_workers_die_of_fails_the_job_and_keeps_the_rest(start, index):
     first, second = SleepingLink("first", 0.01), SleepingLink("second", 0.01)
     pool, log = start(first, second), Log()
-    future = pool.submit(plan_of(index, n_iter=3, steps=8), log)
+    future = pool.submit(plan_of(index, n_iter=3, steps=100), log)
     log.wait(lambda: len(log.of(Output)) == 2)  # the last one runs alone
     kill_the_busy_one(pool, first, second)
     log.wait(lambda: len(log.of(Note)) == 1)
@@ -142,8 +143,13 @@ def test_a_batch_that_two_workers_die_of_fails_the_job_and_keeps_the_rest(start,
 
 
 def kill_the_busy_one(pool: WorkerPool, *links: SleepingLink) -> None:
-    (busy,) = [one.name for one in pool.workers() if one.state == "busy"]
-    next(link for link in links if link.name == busy).kill()
+    def busy() -> list[str]:
+        return [one.name for one in pool.workers() if one.state == "busy"]
+
+    wait_until(
+        lambda: len(busy()) == 1
+    )  # the other one says a moment after its last image that it is idle
+    next(link for link in links if link.name in busy()).kill()
 
 
 def test_jobs_wait_while_every_worker_is_lost(start, index):
