@@ -33,12 +33,12 @@ from modules.engine.executors.work_facts import device_memory
 from modules.engine.executors.worker_link import Memory, WorkerFacts
 from modules.launch.environment import set_env_defaults
 from modules.params.device_options import DeviceOptions
-from modules.params.events import BatchStarted, CancelToken, Event, Progress
+from modules.params.events import BatchStarted, CancelToken, Event, Output, Progress
 from modules.prompt.tokens import ClipTokenizer
 
 ROOT = Path(__file__).resolve().parents[4]
-# Messages of the same moment travel together: each journey costs both processes a millisecond.
-_GATHER_S = 0.03
+# Messages of the same moment travel together: each journey costs both processes some milliseconds.
+_GATHER_S = 0.1
 _MEMORY_EVERY_S = 2.0
 
 
@@ -181,10 +181,10 @@ class DeviceWorker:
 
 
 def _next_messages(messages: queue.SimpleQueue[Message]) -> list[Message]:
-    """Return the messages of a moment: of progress only the latest; none if nothing has come for a while."""
+    """Return the messages of a moment, which ends with an output: of progress only the latest; none if none has come for a while."""
     gathered: list[Message] = []
     deadline = time.monotonic() + _MEMORY_EVERY_S
-    while not (gathered and isinstance(gathered[-1], ErrorMessage | ResultMessage)):
+    while not (gathered and _ends_moment(gathered[-1])):
         try:
             message = messages.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
@@ -195,6 +195,11 @@ def _next_messages(messages: queue.SimpleQueue[Message]) -> list[Message]:
             gathered.pop()
         gathered.append(message)
     return gathered
+
+
+def _ends_moment(message: Message) -> bool:
+    is_output = isinstance(message, EventMessage) and isinstance(message.event, Output)
+    return is_output or isinstance(message, ErrorMessage | ResultMessage)
 
 
 def _is_progress(message: Message) -> bool:
