@@ -53,7 +53,7 @@ class Annotator:
 
     Args:
         name: Identity; rows of PREPROCESSORS have it as their `annotator`.
-        sets: Of the files that serve, the best ones first; who has none is told of the last one, which is easy to get.
+        sets: Of the files that serve, the best ones first; the last one, which is easy to get, is named where there is none.
         takes_checkpoint: Whether the depth estimator of a checkpoint serves, too.
     """
 

@@ -119,12 +119,12 @@ class WorkerPool:
         return job.future
 
     def memory(self) -> dict[str, Any]:
-        """Return the memory of the first worker that told it."""
+        """Return the memory of the first worker whose memory is known."""
         for status in self.workers():
             if status.memory_used is not None and status.memory_total is not None:
                 used, total = status.memory_used, status.memory_total
                 return {"system": {"free": total - used, "used": used, "total": total}}
-        return {"error": "No worker has told its memory yet."}
+        return {"error": "The memory of no worker is known yet."}
 
     def workers(self) -> Sequence[WorkerStatus]:
         """Return what each worker is doing."""

@@ -299,7 +299,7 @@ class PoolJob:
 
 
 def lost_events(note: str, has_worker: bool) -> tuple[Event, ...]:
-    """Return what a job is told when it has lost a worker.
+    """Return the note of a job that has lost a worker.
 
     Args:
         note: What was lost; "" for nothing.

@@ -159,7 +159,7 @@ class JobGroup:
         return b""
 
     def control_maps(self) -> tuple[bytes, ...]:
-        """Return what the ControlNet models of this run's cells have seen as PNG, each image once; of some scripts alone."""
+        """Return the preprocessed control pictures of this run's cells as PNG, each image once; of some scripts alone."""
         with self._lock:
             return tuple(self._control_maps)
 

@@ -15,9 +15,9 @@ function memory(worker) {
 }
 
 function newRow() {
-  const row = make("li", "worker"), told = make("div", "worker-told");
-  told.append(make("strong", "worker-name"), make("span", "worker-does"), make("span", "worker-facts"));
-  row.append(make("span", "state-dot"), told);
+  const row = make("li", "worker"), text = make("div", "worker-text");
+  text.append(make("strong", "worker-name"), make("span", "worker-does"), make("span", "worker-facts"));
+  row.append(make("span", "state-dot"), text);
   return row;
 }
 

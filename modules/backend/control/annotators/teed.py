@@ -56,8 +56,8 @@ class _DenseLayer(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=2)
         self.conv2 = nn.Conv2d(outputs, outputs, 3)
 
-    def forward(self, x: Tensor, beside: Tensor) -> Tensor:
-        return (self.conv2(smish(self.conv1(smish(x)))) + beside) / 2
+    def forward(self, x: Tensor, skip: Tensor) -> Tensor:
+        return (self.conv2(smish(self.conv1(smish(x)))) + skip) / 2
 
 
 class _Enlarge(nn.Module):

@@ -168,13 +168,13 @@ class DeviceWorker:
         self._executor.submit(work, receive, cancel).add_done_callback(end)
 
     def _gather(self, messages: queue.SimpleQueue[Message]) -> Generator[list[Message], None, None]:
-        told_at = float("-inf")
+        measured_at = float("-inf")
         is_over = False
         while not is_over:
             gathered = _next_messages(messages)
             is_over = bool(gathered) and isinstance(gathered[-1], ErrorMessage | ResultMessage)
-            if is_over or time.monotonic() - told_at > _MEMORY_EVERY_S:
-                told_at = time.monotonic()
+            if is_over or time.monotonic() - measured_at > _MEMORY_EVERY_S:
+                measured_at = time.monotonic()
                 gathered.insert(0, self.memory())
             if gathered:
                 yield gathered

@@ -20,7 +20,7 @@ _PACKAGES = (
 
 @dataclass(frozen=True)
 class ProgramFacts:
-    """A program and what it stands on.
+    """A program and what it depends on.
 
     Args:
         machine: Host name.

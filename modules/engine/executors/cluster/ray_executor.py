@@ -171,7 +171,7 @@ def place_devices(
             threads=threads,
         )
         shown = name if names.count(name) == 1 else f"{name} {number}"
-        # A processor is no more than a number to Ray: there are as many as it was told.
+        # A processor is no more than a number to Ray: there are as many as it is configured with.
         placed.append((Placement(shown, node.machine, {"num_cpus": 0}), opened))
     return placed
 

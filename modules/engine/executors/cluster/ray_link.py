@@ -177,17 +177,17 @@ class RayLink:
         with self._connected():
             method = self._actor.run.options(num_returns="streaming")
             stream = method.remote(run.number, packed, files)
-        heard_at = time.monotonic()
+        answered_at = time.monotonic()
         while True:
             messages = self._next_messages(stream)
             if (requests := run.next_requests()) is not None:
                 with self._connected():
                     self._actor.signal.remote(run.number, requests)
             if messages:
-                heard_at = time.monotonic()
+                answered_at = time.monotonic()
                 if run.receive(messages):
                     return run.result
-            elif time.monotonic() - heard_at > _ANSWER_TIMEOUT_S:
+            elif time.monotonic() - answered_at > _ANSWER_TIMEOUT_S:
                 raise WorkerLost(f"it has not answered for {_ANSWER_TIMEOUT_S:.0f} seconds")
 
     def _next_messages(self, stream: Any) -> list[Message]:
@@ -217,7 +217,7 @@ class RayLink:
 
     @contextlib.contextmanager
     def _connected(self) -> Generator[Any]:
-        """Hold the connection for a call, and tell what goes wrong in the words of the pool."""
+        """Hold the connection for a call, and raise its errors as those of the pool."""
         with self._cluster.using(self._connection) as ray:
             try:
                 yield ray
