@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 # How often an idle worker looks whether a job was interrupted, or waits long enough for one that has to load first.
 _LOOK_S = 0.5
+_MAX_DOUBLINGS = 16  # of the pause: no float holds that of a cluster that was away for a day
 _MAX_PAUSE_S = 30.0
 # How often an idle worker is asked whether it still answers, and for its memory.
 _CHECK_S = 5.0
@@ -174,10 +175,9 @@ class WorkerPool:
             self._work(worker)
         except WorkerLost as error:
             self._lose(worker, str(error))
-            self._wait(
-                worker, min(_MAX_PAUSE_S, self._times.restart_after_s * 2**worker.failed_starts)
-            )
-            worker.failed_starts += 1
+            pause_s = self._times.restart_after_s * 2**worker.failed_starts
+            self._wait(worker, min(_MAX_PAUSE_S, pause_s))
+            worker.failed_starts = min(worker.failed_starts + 1, _MAX_DOUBLINGS)
 
     def _open(self, worker: PoolWorker) -> None:
         with self._lock:
