@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
 
-from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
+from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.control.adapters.ip_adapter import IPAdapter
-from modules.models.files.scan import FileStamp, ModelFile
-
-_LIMIT = 8  # images; their tokens are small
+from modules.models.files.scan import ModelFile
 
 
 class ImagePrompts:
@@ -24,7 +20,7 @@ class ImagePrompts:
 
     def __init__(self, adapter: IPAdapter) -> None:
         self.adapter = adapter
-        self._tokens: dict[tuple[str, FileStamp], Tensor] = {}  # most recently used last
+        self._images = EncodedImages(adapter.project)
 
     def make_tokens(
         self, image: np.ndarray, encoder: ModelFile, dtype: torch.dtype, device: torch.device
@@ -41,15 +37,4 @@ class ImagePrompts:
             NotFound: the encoder's file is gone.
             BadFile: it is damaged.
         """
-        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-        key = digest, encoder.stamp
-        tokens = self._tokens.pop(key, None)
-        if tokens is None:
-            # Half precision only where it is faster: an image is encoded once.
-            precision = torch.float32 if device.type == "cpu" else dtype
-            seen = see_images(load_vision_encoder(encoder, precision, device), [image])
-            tokens = self.adapter.project(seen)
-        self._tokens[key] = tokens
-        if len(self._tokens) > _LIMIT:
-            del self._tokens[next(iter(self._tokens))]
-        return tokens
+        return self._images.get(image, encoder, dtype, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
+from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
 from modules.models.files.scan import ModelFile
 
 _STEPS, _FIRST_BETA, _LAST_BETA = 1000, 1e-4, 2e-2  # of the noise that it was trained with
-_LIMIT = 8  # embeddings
 
 
 class SeenEmbeddings:
@@ -27,7 +25,7 @@ class SeenEmbeddings:
 
     def __init__(self, encoder: ModelFile) -> None:
         self._encoder = encoder
-        self._embeddings: dict[str, Tensor] = {}
+        self._images = EncodedImages(lambda seen: seen.embedding[:1].float())
 
     def embed(self, image: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return the embedding of an image, float32 [1, width].
@@ -41,14 +39,7 @@ class SeenEmbeddings:
             NotFound: the encoder's file is gone.
             BadFile: it is damaged.
         """
-        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-        if digest not in self._embeddings:
-            precision = torch.float32 if device.type == "cpu" else dtype
-            seen = see_images(load_vision_encoder(self._encoder, precision, device), [image])
-            if len(self._embeddings) >= _LIMIT:
-                del self._embeddings[next(iter(self._embeddings))]
-            self._embeddings[digest] = seen.embedding[:1].float()
-        return self._embeddings[digest]
+        return self._images.get(image, self._encoder, dtype, device)
 
 
 @dataclass(frozen=True)

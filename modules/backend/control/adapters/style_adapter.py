@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -10,16 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
+from modules.backend.control.adapters.clip_vision import SeenImage
+from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.control.adapters.weights import open_adapter, without_weights
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
 from modules.core.errors import BadFile
 from modules.models.control.style_adapter import StyleAdapterFacts, read_facts
-from modules.models.files.scan import FileStamp, ModelFile
+from modules.models.files.scan import ModelFile
 
 _HEADS = 8
 _NOUN = "T2I style adapter"
-_LIMIT = 8  # images; their tokens are small
 
 
 class _Mlp(nn.Module):
@@ -81,7 +80,7 @@ class ImageStyles:
 
     def __init__(self, adapter: StyleAdapter) -> None:
         self._adapter = adapter
-        self._tokens: dict[tuple[str, FileStamp], Tensor] = {}
+        self._images = EncodedImages(self._derive)
 
     def make_tokens(
         self, image: np.ndarray, encoder: ModelFile, dtype: torch.dtype, device: torch.device
@@ -98,16 +97,10 @@ class ImageStyles:
             NotFound: the encoder's file is gone.
             BadFile: it is damaged.
         """
-        digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
-        key = digest, encoder.stamp
-        if key not in self._tokens:
-            precision = torch.float32 if device.type == "cpu" else dtype
-            seen = see_images(load_vision_encoder(encoder, precision, device), [image])
-            if len(self._tokens) >= _LIMIT:
-                del self._tokens[next(iter(self._tokens))]
-            own = self._adapter.proj.dtype
-            self._tokens[key] = self._adapter(seen.last_hidden[:1].to(own))
-        return self._tokens[key]
+        return self._images.get(image, encoder, dtype, device)
+
+    def _derive(self, seen: SeenImage) -> Tensor:
+        return self._adapter(seen.last_hidden[:1].to(self._adapter.proj.dtype))
 
 
 def load_style_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> StyleAdapter:
