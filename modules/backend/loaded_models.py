@@ -47,7 +47,11 @@ class LoadedModels:
         self.face_restorers = FaceRestorers(device)
         self.preprocessors = Preprocessors(device.torch_device)
         self._cache = ModelCache(
-            device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
+            device.torch_device,
+            tokenizer,
+            cache_folder,
+            lambda: self.device.free_bytes(),
+            next(iter(device.half_precisions), None),
         )
         # Index of the precision that each checkpoint needs after an overflow.
         self._precision_indices: dict[Path, int] = {}

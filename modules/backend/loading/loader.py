@@ -26,6 +26,7 @@ from modules.backend.loading.pieces import Copies
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.separate_files import detect_kind, find_text_encoder, validate_vae
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
+from modules.backend.loading.vae_origin import describe_unrelated_vae
 from modules.backend.loading.weight_cache import WeightCache
 from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported
@@ -239,6 +240,10 @@ def _build(
         vae_file_key(vae_loader.state_dict, len(config.vae.ch_mult)),
         precision.vae,
     )
+    note = ""
+    if options.vae is not None:
+        other = vae_loader.state_dict
+        note = describe_unrelated_vae(state_dict, other, options.vae, loader.name)
     text_encoders = tuple(
         _load_text_encoder(
             loader if file is None else _make_file_loader(file, config, target),
@@ -276,6 +281,7 @@ def _build(
         family=family.name,
         depth_estimator=depth_estimator,
         unet_origin=loader.origin(unet, find_unet_key),
+        note=note,
         micro_conditioning=family.micro_conditioning,
     )
 

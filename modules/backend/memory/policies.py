@@ -174,3 +174,34 @@ def suggest(
             "Store the weights in 8 bits (the option FP8 weight), or work on the CPU (--use-cpu)."
         )
     return "Work on the CPU (start with --use-cpu)."
+
+
+def check_computer(
+    spec: ModelSpec, size: ModelBytes, free_bytes: int, half: ModelBytes | None = None
+) -> None:
+    """Refuse weights for which the computer has no room: the system would end the program.
+
+    Args:
+        spec: The model.
+        size: Its memory while it is loaded, before weights are stored in 8 bits.
+        free_bytes: Of the computer.
+        half: Its memory in 16 bits, if the device computes in them.
+
+    Raises:
+        OutOfMemory: with what would fit.
+    """
+
+    def whole(size: ModelBytes) -> int:
+        return size.unet + size.vae + sum(size.text_encoders)
+
+    if whole(size) <= free_bytes:
+        return
+    advice = "Close other programs, or choose a smaller checkpoint."
+    if half is not None and whole(half) <= free_bytes:
+        advice = (
+            f"Set Precision to Half in the Models settings, which needs {whole(half) / _GB:.1f} GB."
+        )
+    raise OutOfMemory(
+        f"{spec.checkpoint.name} needs {whole(size) / _GB:.1f} GB of memory, and {free_bytes / _GB:.1f} GB are free.",
+        advice,
+    )
