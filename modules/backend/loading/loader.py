@@ -119,7 +119,9 @@ def load_components(
     """
     checkpoint = validate_checkpoint(path, config, options)
     state_dict = read_state_dict(path, checkpoint.header)
+    note = ""
     if options.vae is not None:
+        note = describe_unrelated_vae(state_dict, options.vae, path.name)
         state_dict = state_dict.without_prefix(VAE_PREFIX)
     for slot, file in zip(
         checkpoint.family.text_encoders,
@@ -134,7 +136,7 @@ def load_components(
     if options.prediction == "probe":
         prediction_type = probe_prediction_type(components.unet)
         components = replace(components, prediction_type=prediction_type)
-    return components
+    return replace(components, note=note)
 
 
 @dataclass(frozen=True)
@@ -240,10 +242,6 @@ def _build(
         vae_file_key(vae_loader.state_dict, len(config.vae.ch_mult)),
         precision.vae,
     )
-    note = ""
-    if options.vae is not None:
-        other = vae_loader.state_dict
-        note = describe_unrelated_vae(state_dict, other, options.vae, loader.name)
     text_encoders = tuple(
         _load_text_encoder(
             loader if file is None else _make_file_loader(file, config, target),
@@ -281,7 +279,6 @@ def _build(
         family=family.name,
         depth_estimator=depth_estimator,
         unet_origin=loader.origin(unet, find_unet_key),
-        note=note,
         micro_conditioning=family.micro_conditioning,
     )
 
