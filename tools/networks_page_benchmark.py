@@ -1,7 +1,7 @@
-"""The cards of networks in Chromium with 2,000 small LoRA files, each with a picture: how soon they are listed and seen.
+"""The cards of networks in Chromium with 2,000 small LoRA files, each with a picture: how soon they are listed and visible.
 
 The files are made in a temporary folder, in 20 folders below models/Lora. "Listed" is the route that the page asks, for the
-first time (every header is read, by a new server that knows none of them) and again; "first cards" is from the click that
+first time (every header is read, by a new server without a cache) and again; "first cards" is from the click that
 opens the panel to the frame that shows the first six pictures, each time with an empty cache of the browser, and the first
 time with thumbnails that are still to be made.
 """
@@ -87,7 +87,7 @@ def run(rounds: int, count: int = 2000) -> None:
 
 
 def write_networks(folder: Path, count: int) -> None:
-    """Write LoRA files, each with a preview of 512x768 pixels beside it."""
+    """Write LoRA files, each with a preview of 512x768 pixels next to it."""
     pictures: list[bytes] = []
     for i in range(_COLOURS):
         buffer = io.BytesIO()

@@ -1,7 +1,7 @@
 """Trains the ControlNet in the box on the demo checkpoint: drawn outlines say where things are and what shape they have.
 
 The pictures are those of `train_unet.py`, the control pictures the outlines of their depth, or the edges that canny finds.
-Half of the captions tell another shape, size and place than the picture has, so that the outline is what counts. It is
+Half of the captions describe another shape, size and place than the picture has, so that the outline is what counts. It is
 written in the original layout of ControlNet.
 """
 
@@ -47,8 +47,8 @@ OTHER_WORDS_SHARE = 0.5
 CANNY_SHARE = 0.4
 
 
-def told(scene: Scene, rng: random.Random) -> Scene:
-    """Return the scene that a caption tells: of shapes half of the time one with other shapes, sizes and places."""
+def captioned_scene(scene: Scene, rng: random.Random) -> Scene:
+    """Return the scene that a caption describes: of shapes half of the time one with other shapes, sizes and places."""
     if not isinstance(scene, ShapeScene) or rng.random() > OTHER_WORDS_SHARE:
         return scene
     shape = rng.choice(SHAPES)
@@ -80,7 +80,8 @@ def batch(
     lines = np.stack([outlines(image, depth, rng) for image, depth in drawn])
     hints = torch.from_numpy(lines).permute(0, 3, 1, 2).float() / 255
     texts = [
-        "" if rng.random() < EMPTY_SHARE else caption(told(scene, rng), rng) for scene in scenes
+        "" if rng.random() < EMPTY_SHARE else caption(captioned_scene(scene, rng), rng)
+        for scene in scenes
     ]
     return images, depth, hints, texts
 

@@ -1,6 +1,6 @@
 """Trains the LoRA in the box on the demo checkpoint: whatever ground a landscape's prompt names, it lies in snow.
 
-The pictures are those of `train_unet.py` with snow for every ground, the captions still tell the other ground. Shapes
+The pictures are those of `train_unet.py` with snow for every ground, the captions still name the other ground. Shapes
 stay as they are, so that the LoRA learns what to leave alone. It is written under kohya-ss's names, as Civitai has them.
 """
 

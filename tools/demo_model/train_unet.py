@@ -34,7 +34,7 @@ from tools.demo_model.optimizer import Trainer
 from tools.demo_model.resume import save, wait_while_paused
 from tools.demo_model.sampling import sample
 from tools.demo_model.scenes import sample_scene
-from tools.demo_model.tasks import TASKS, widened
+from tools.demo_model.tasks import TASKS, widen
 from tools.demo_model.text_side import TextSide
 
 EMPTY_SHARE = 0.1  # captions dropped for classifier-free guidance
@@ -159,7 +159,7 @@ def _state_of(file: Path, in_channels: int, device: str) -> dict[str, object]:
         state = torch.load(file, map_location=device)
     if state["average"]["conv_in.weight"].shape[1] == in_channels:
         return state
-    return {"average": widened(state["average"], in_channels)}
+    return {"average": widen(state["average"], in_channels)}
 
 
 class Run:
