@@ -74,7 +74,7 @@ class Batch:
 
         Args:
             plan: Of the pass, or of the refiner.
-            reports: Whether the first batch tells what of the networks cannot be used.
+            reports: Whether the first batch reports which networks cannot be used.
         """
         model = self.acquire(plan.model)
         try:

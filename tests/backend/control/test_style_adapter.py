@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from modules.backend.control.adapters.clip_vision import see_images, to_pixel_values
+from modules.backend.control.adapters.clip_vision import encode_images, to_pixel_values
 from modules.backend.control.adapters.style_adapter import (
     ImageStyles,
     StyleExtension,
@@ -94,7 +94,7 @@ def test_tokens_are_made_of_what_the_encoder_sees_after_its_last_layer(tmp_path:
     image = random_image()
     pixels = to_pixel_values(image, 28)[None]
     hidden = encoder.vision_model(pixels).last_hidden_state
-    assert_close(see_images(encoder, [image]).last_hidden[:1], hidden)
+    assert_close(encode_images(encoder, [image]).last_hidden[:1], hidden)
     expected = compute(weights, hidden)
     assert expected.shape == (1, TOKENS, CONTEXT)
     assert_close(adapter(hidden), expected, rtol=0, atol=1e-5)

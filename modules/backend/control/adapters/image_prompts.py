@@ -15,7 +15,7 @@ class ImagePrompts:
     """Shows images to an image encoder, each once.
 
     Args:
-        adapter: Makes tokens of what the encoder sees.
+        adapter: Makes tokens of the output of the encoder.
     """
 
     def __init__(self, adapter: IPAdapter) -> None:

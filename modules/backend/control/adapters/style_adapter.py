@@ -1,4 +1,4 @@
-"""T2I-Adapter's style adapter (Mou et al., 2023): what an image encoder sees in a picture becomes tokens beside the text."""
+"""T2I-Adapter's style adapter (Mou et al., 2023): the output of an image encoder becomes tokens after those of the text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.control.adapters.clip_vision import SeenImage
+from modules.backend.control.adapters.clip_vision import EncodedImage
 from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.control.adapters.weights import open_adapter, without_weights
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
@@ -99,8 +99,8 @@ class ImageStyles:
         """
         return self._images.get(image, encoder, dtype, device)
 
-    def _derive(self, seen: SeenImage) -> Tensor:
-        return self._adapter(seen.last_hidden[:1].to(self._adapter.proj.dtype))
+    def _derive(self, encoded: EncodedImage) -> Tensor:
+        return self._adapter(encoded.last_hidden[:1].to(self._adapter.proj.dtype))
 
 
 def load_style_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> StyleAdapter:
