@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from modules.backend import vae
-from modules.backend.control.adapters.image_prompts import ImagePrompts
 from modules.backend.control.adapters.ip_adapter import (
     ImagePrompt,
     ImagePromptExtension,
+    ImagePrompts,
     cross_attentions,
     load_ip_adapter,
 )
@@ -101,7 +101,7 @@ def _make_style_adapter(inputs: UnitInputs) -> UnitEffect:
     )
     assert planned.image_encoder is not None, "the plan finds one for each style adapter"
     image = np.asarray(source_image(planned, inputs.plan.request).convert("RGB"))
-    tokens = styles.make_tokens(image, planned.image_encoder, unet.dtype, inputs.device)
+    tokens = styles.get(image, planned.image_encoder, unet.dtype, inputs.device)
     return UnitEffect(StyleExtension(planned.unit.weight * tokens, inputs.schedule.counts_at))
 
 
@@ -113,7 +113,7 @@ def _make_ip_adapter(inputs: UnitInputs) -> UnitEffect:
     )
     assert planned.image_encoder is not None, "the plan finds one for each IP-Adapter"
     encoded = [
-        prompts.make_tokens(
+        prompts.get(
             np.asarray(image.convert("RGB")), planned.image_encoder, unet.dtype, inputs.device
         )
         for image in source_images(planned, inputs.plan.request)

@@ -12,10 +12,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from modules.backend.control.adapters.clip_vision import EncodedImage, encode_images
-from modules.backend.control.adapters.image_prompts import ImagePrompts
 from modules.backend.control.adapters.ip_adapter import (
     ImagePrompt,
     ImagePromptExtension,
+    ImagePrompts,
     IPAdapter,
     load_ip_adapter,
 )
@@ -196,9 +196,9 @@ def test_an_image_is_encoded_once(tmp_path: Path) -> None:
     adapter = load(tmp_path, tiny_unet())
     encoder = save(tmp_path / "vision.safetensors", vision_encoder().state_dict())
     prompts = ImagePrompts(adapter)
-    tokens = prompts.make_tokens(random_image(), encoder, torch.float32, CPU)
+    tokens = prompts.get(random_image(), encoder, torch.float32, CPU)
     assert_close(tokens, adapter.project(see()), rtol=0, atol=1e-5)
     encoder.path.unlink()
-    assert prompts.make_tokens(random_image(), encoder, torch.float32, CPU) is tokens
+    assert prompts.get(random_image(), encoder, torch.float32, CPU) is tokens
     with pytest.raises(NotFound):
-        prompts.make_tokens(random_image(seed=1), encoder, torch.float32, CPU)
+        prompts.get(random_image(seed=1), encoder, torch.float32, CPU)

@@ -101,10 +101,10 @@ def test_tokens_are_made_of_what_the_encoder_sees_after_its_last_layer(tmp_path:
 
     file = save(tmp_path / "vision.safetensors", encoder.state_dict())
     styles = ImageStyles(adapter)
-    tokens = styles.make_tokens(image, file, torch.float32, CPU)
+    tokens = styles.get(image, file, torch.float32, CPU)
     assert_close(tokens, expected, rtol=0, atol=1e-5)
-    assert styles.make_tokens(image.copy(), file, torch.float32, CPU) is tokens
-    assert styles.make_tokens(random_image(seed=1), file, torch.float32, CPU) is not tokens
+    assert styles.get(image.copy(), file, torch.float32, CPU) is tokens
+    assert styles.get(random_image(seed=1), file, torch.float32, CPU) is not tokens
 
 
 def test_the_prompt_gets_the_tokens_and_the_negative_one_zeros() -> None:

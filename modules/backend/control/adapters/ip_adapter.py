@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modules.backend.control.adapters.clip_vision import EncodedImage
+from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.control.adapters.image_projection import load_projection
 from modules.backend.control.adapters.unet_places import size_of_cells
 from modules.backend.control.adapters.weights import open_adapter
@@ -52,6 +53,18 @@ class IPAdapter:
         read = encoded.hidden if self.facts.reads_hidden_states else encoded.embedding
         device = self.layers[0][0].device
         return self.projection(read.to(device, torch.float32))
+
+
+class ImagePrompts(EncodedImages):
+    """A loaded IP-Adapter with the tokens of the latest images, as `IPAdapter.project` makes them.
+
+    Args:
+        adapter: The adapter.
+    """
+
+    def __init__(self, adapter: IPAdapter) -> None:
+        super().__init__(adapter.project)
+        self.adapter = adapter
 
 
 def load_ip_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> IPAdapter:

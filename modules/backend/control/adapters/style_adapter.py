@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -71,35 +70,18 @@ class StyleAdapter(nn.Module):
         return self.ln_post(x[:, -own.shape[1] :]) @ self.proj
 
 
-class ImageStyles:
-    """A style adapter with the tokens of the images that it was shown last.
+class ImageStyles(EncodedImages):
+    """The tokens that a style adapter made of the latest images, [1, tokens, context width].
 
     Args:
         adapter: The network.
     """
 
     def __init__(self, adapter: StyleAdapter) -> None:
+        super().__init__(self._make_tokens)
         self._adapter = adapter
-        self._images = EncodedImages(self._derive)
 
-    def make_tokens(
-        self, image: np.ndarray, encoder: ModelFile, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        """Return the tokens of an image, [1, tokens, context width].
-
-        Args:
-            image: uint8 RGB [height, width, 3].
-            encoder: The file of the image encoder; it leaves memory again.
-            dtype: For the encoder to compute in.
-            device: Likewise.
-
-        Raises:
-            NotFound: the encoder's file is gone.
-            BadFile: it is damaged.
-        """
-        return self._images.get(image, encoder, dtype, device)
-
-    def _derive(self, encoded: EncodedImage) -> Tensor:
+    def _make_tokens(self, encoded: EncodedImage) -> Tensor:
         return self._adapter(encoded.last_hidden[:1].to(self._adapter.proj.dtype))
 
 
