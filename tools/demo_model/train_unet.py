@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,6 +149,21 @@ def preview(
 def learning_rate(progress: float, step: int, decay_share: float) -> float:
     """Return the share of the base rate: short warm-up, constant, linear to zero at the end."""
     return min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - progress) / decay_share))
+
+
+def descend(
+    loss: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[torch.nn.Parameter],
+    rate: float,
+) -> None:
+    """Take one step down the gradient of a loss, which is at most 1 long, and forget the gradient."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
 
 
 def _state_of(file: Path, in_channels: int, device: str) -> dict[str, object]:
