@@ -74,7 +74,7 @@ class Batch:
 
         Args:
             plan: Of the pass, or of the refiner.
-            reports: Whether the first batch tells what of the model and the networks does not fit.
+            reports: Whether the first batch reports what of the model and the networks does not fit.
         """
         model = self.acquire(plan.model)
         try:

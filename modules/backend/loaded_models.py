@@ -32,7 +32,7 @@ class LoadedModels:
     Attributes:
         upscalers: Enlarge finished images.
         upscaled: What they made last.
-        overlap: Lets the device decode beside sampling; None where it should not.
+        overlap: Decodes concurrently with sampling; None where the device should not.
         face_restorers: Restore the faces in them.
         preprocessors: Make control images.
     """

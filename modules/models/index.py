@@ -282,7 +282,7 @@ class ModelIndex:
         self._hasher.enqueue([c.stamp for c in self.checkpoints() if not c.error])
 
     def _scan(self, kind: ModelKind) -> tuple[ModelFile, ...]:
-        """Return the files of a kind in its folders and beside checkpoints, sorted by name."""
+        """Return the files of a kind in its folders and next to checkpoints, sorted by name."""
         places = [(folder, kind.suffixes) for folder in self.folders(kind.name)]
         if kind.suffixes_beside_checkpoints:
             places += [
@@ -290,9 +290,9 @@ class ModelIndex:
             ]
         others = [other for other in self.kinds if other.name != kind.name]
         excluded = tuple(suffix for row in others for suffix in row.suffixes_beside_checkpoints)
-        # What nothing but its folder tells is of no other kind: annotators lie in models/ControlNet.
-        untold = [row.name for row in others if not row.conditions]
-        skipped = {folder.absolute() for name in untold for folder in self.folders(name)}
+        # Files of a kind without conditions are recognized by their folder alone, such as annotators in models/ControlNet.
+        unconditional = [row.name for row in others if not row.conditions]
+        skipped = {folder.absolute() for name in unconditional for folder in self.folders(name)}
         found: dict[str, ModelFile] = {}
         for folder, suffixes in places:
             for file in scan_folder(folder, suffixes, excluded, skipped):

@@ -77,12 +77,12 @@ def _read_unit(uploads: UploadStore, number: int, unit: Mapping[str, Any]) -> di
     (fields,) = without_unit_uploads([unit])
     if not unit.get("enabled"):
         return fields
-    given = {name: unit[name] for name in UNIT_IMAGES if unit.get(name)}
+    present = {name: unit[name] for name in UNIT_IMAGES if unit.get(name)}
     read: dict[str, Any] = {
         name: list(map(uploads.read, map(str, cast("list[Any]", value))))
         if isinstance(value, list)
         else uploads.read(str(value))
-        for name, value in given.items()
+        for name, value in present.items()
     }
     strokes = str(unit.get(STROKES) or "")
     if not strokes or "image" not in read:

@@ -1,4 +1,4 @@
-"""A control model's file as lists show it, and the disk cache of what its header tells."""
+"""A control model's file as lists show it, and the disk cache of the facts from its header."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HASH_START, _HASH_BYTES, _HASH_DIGITS = 0x100000, 0x10000, 8
 
 
 class ControlFacts(NamedTuple):
-    """What the header of a control model's file tells.
+    """Facts from the header of a control model's file.
 
     Args:
         layout: Name of its row of CONTROL_LAYOUTS; "" for a file that is no control model.
@@ -47,7 +47,7 @@ class ControlModel(ModelFile):
     """A file of a control model.
 
     Args:
-        facts: What its header tells.
+        facts: From its header.
     """
 
     facts: ControlFacts = field(repr=False)

@@ -40,7 +40,7 @@ class Header:
         metadata: `__metadata__` of a .safetensors file.
         container: The format detected by content, whatever the extension.
         byte_offsets: Position of each tensor's first byte in a .safetensors file.
-        values: What a .ckpt holds beside its tensors; see `CkptContents`.
+        values: What a .ckpt holds in addition to its tensors; see `CkptContents`.
     """
 
     tensors: Mapping[str, TensorInfo]

@@ -158,7 +158,7 @@ def _plan_preprocessing(
 
 
 def _union_type(unit: ControlUnit) -> str:
-    """Return the union control type of a unit, that of its preprocessor where it names none; "Unknown" if nothing tells."""
+    """Return the union control type of a unit, that of its preprocessor where it names none; "Unknown" if neither does."""
     if unit.union_control_type != "Unknown":
         return unit.union_control_type
     types = PREPROCESSORS.get(unit.module).control_types
@@ -172,7 +172,7 @@ def _pools(model: ControlModel, models: ModelIndex) -> bool:
     Raises:
         UserError: the .yaml cannot be read.
     """
-    # The key of github.com/lllyasviel/ControlNet; sd-webui-controlnet tells such a model by its name, too.
+    # The key of github.com/lllyasviel/ControlNet; sd-webui-controlnet recognizes such a model by its name, too.
     is_named_so = "shuffle" in model.stem.lower()
     if model.config is None:
         return is_named_so

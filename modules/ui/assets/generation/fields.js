@@ -71,7 +71,7 @@ function slider(field, id) {
   range.min = field.min;
   range.max = field.max;
   range.step = field.step;
-  range.tabIndex = -1;  // the box beside it is the one for the keyboard
+  range.tabIndex = -1;  // the box next to it is the one for the keyboard
   range.setAttribute("aria-hidden", "true");
   const show = () => range.style.setProperty("--share", `${(100 * (range.value - field.min)) / (field.max - field.min)}%`);
   range.oninput = () => { control.box.value = range.value; show(); };
@@ -133,7 +133,7 @@ function filteredChoice(field, id, options) {
 }
 
 // A list of choices; `options` is [[label, value]], or a list of values that are their own labels.
-const SECOND_UPSCALER = "_upscaler_2";  // beside the list of the first one
+const SECOND_UPSCALER = "_upscaler_2";  // next to the list of the first one
 
 function choice(field, id, options) {
   if (FILTERED_LISTS.includes(field.list)) return filteredChoice(field, id, options);
