@@ -21,7 +21,7 @@ from modules.backend.networks.lora_formulas import (
     multiply,
 )
 from modules.models.networks.lora_formats import LoraFormat
-from modules.models.networks.lora_keys import LoraKey
+from modules.models.networks.lora_keys import OUTPUT_LENGTHS, LoraKey
 from modules.plan.networks.loras import LoraUse
 
 _MAX_PARTS_SHOWN = 3
@@ -102,10 +102,12 @@ def change_bias(change: LoraChange, bias: Tensor) -> Tensor | None:
     name = LORA_FORMULAS[change.format.name].bias_part
     if name not in change.file.layers[change.key]:
         return None
-    difference = change.file.read(change.key, bias.device)[name].float()
+    difference = change.file.read(change.key, bias.device)[name]
     if difference.numel() != bias.numel():
         raise ChangeError(f"{name} {list(difference.shape)}, the bias {list(bias.shape)}")
-    changed = bias + difference.reshape(bias.shape) * change.weight
+    if change.layer.module.weight.dtype != torch.float32:
+        difference = difference.float()
+    changed = bias + (difference.reshape(bias.shape) * change.weight).float()
     if not bool(torch.isfinite(changed).all()):
         raise ChangeError("invalid numbers")
     return changed
@@ -124,6 +126,8 @@ def _compute(change: LoraChange, parts: Parts, weight: Tensor, scratch: Scratch)
     delta = _times(_fit(delta, weight), scale)
     if "dora_scale" in parts:
         delta = decompose(weight, delta, parts["dora_scale"])
+    elif OUTPUT_LENGTHS in parts:
+        delta = decompose(weight, delta, parts[OUTPUT_LENGTHS].flatten())
     return _times(delta, change.weight)
 
 
