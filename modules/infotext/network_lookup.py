@@ -19,7 +19,12 @@ _HYPERNETWORK, _STRENGTH = "Hypernet", "Hypernet strength"
 _LORA_WEIGHTS = "Lora weights"  # of programs that have no tags in prompts
 # Of the extension Additional Networks, which has five; A1111 reads them as tags, too.
 _ADDED_NUMBERS = range(1, 6)
-_ADDED_FIELDS = ("Module", "Model", "Weight A", "Weight B")  # the weights of the UNet and the text encoder
+_ADDED_FIELDS = (
+    "Module",
+    "Model",
+    "Weight A",
+    "Weight B",
+)  # the weights of the UNet and the text encoder
 _MODEL_TITLE = re.compile(r"(.*?)\s*\([0-9a-fA-F]+\)")
 KEYS_OF_TAGS = (
     _HYPERNETWORK,

@@ -44,9 +44,7 @@ class _Adapter:
 
     def scale(self, path: str, rank: float) -> float:
         """Return the scale of a layer."""
-        alphas = (
-            alpha for end, alpha in self.alphas.items() if f".{path}".endswith(f".{end}")
-        )
+        alphas = (alpha for end, alpha in self.alphas.items() if f".{path}".endswith(f".{end}"))
         return next(alphas, self.alpha) / (math.sqrt(rank) if self.is_rooted else rank)
 
 

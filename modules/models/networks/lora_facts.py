@@ -91,7 +91,10 @@ def _read_names(keys: tuple[str, ...]) -> _Names:
         if layer.network == "unet" and layer.module.endswith(_CROSS_ATTENTION)
     )
     return _Names(
-        tuple(attentions), _find_special_layer(layers, keys), _find_fault(layers, has_bundle), has_bundle
+        tuple(attentions),
+        _find_special_layer(layers, keys),
+        _find_fault(layers, has_bundle),
+        has_bundle,
     )
 
 
@@ -103,9 +106,7 @@ def _find_fault(layers: Mapping[LoraKey, Mapping[str, str]], has_bundle: bool) -
     return "" if layers or has_bundle else "changes no layer of a model that is known here."
 
 
-def _find_special_layer(
-    layers: Mapping[LoraKey, Mapping[str, str]], keys: tuple[str, ...]
-) -> str:
+def _find_special_layer(layers: Mapping[LoraKey, Mapping[str, str]], keys: tuple[str, ...]) -> str:
     """Return the family that alone has some layer of a file, "" for none."""
     if any(layer.network == "text encoder 2" for layer in layers):
         return "SDXL"
@@ -116,7 +117,9 @@ def _find_special_layer(
 def _find_family(names: _Names, header: Header) -> str:
     """Return the family, by shapes before the metadata: a merged or extracted file may have those of another."""
     widths = (_input_width(parts, header.tensors) for parts in names.attentions)
-    by_width = next((_FAMILY_OF_CONTEXT[width] for width in widths if width in _FAMILY_OF_CONTEXT), "")
+    by_width = next(
+        (_FAMILY_OF_CONTEXT[width] for width in widths if width in _FAMILY_OF_CONTEXT), ""
+    )
     return by_width or names.family or _find_stated_family(header.metadata)
 
 

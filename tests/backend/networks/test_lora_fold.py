@@ -169,7 +169,10 @@ def test_pefts_lengths_of_a_convolution_are_those_of_its_outputs(
 ):
     weight = conv1(components).weight.clone()
     lengths = draw(weight.shape[0], seed=3).abs() + 1
-    parts = {key.replace(CONV, "unet.down_blocks.0.resnets.0.conv1"): part for key, part in lora_parts(CONV, weight).items()}
+    parts = {
+        key.replace(CONV, "unet.down_blocks.0.resnets.0.conv1"): part
+        for key, part in lora_parts(CONV, weight).items()
+    }
     parts["unet.down_blocks.0.resnets.0.conv1.lora_magnitude_vector"] = lengths.reshape(1, -1, 1, 1)
     FoldedLoras(components).fold([write_lora(tmp_path / "Lora", "peft", parts)])
     torch.testing.assert_close(conv1(components).weight.flatten(1).norm(dim=1), lengths)
