@@ -287,3 +287,27 @@ def test_a_checkpoint_with_more_input_channels_takes_a_change_of_the_latents_alo
         assert torch.equal(wide.weight[:, 4:], before[:, 4:])
     finally:
         components.unet.conv_in = old
+
+
+def test_dtypes_that_have_no_sums_are_computed_in_32_bits(components: Components, tmp_path: Path):
+    weight = to_q(components).weight.clone()
+    parts = {
+        f"{TO_Q}.hada_w{number}_{name}": draw(*shape, seed=number)
+        for number in (1, 2)
+        for name, shape in (("a", (weight.shape[0], 2)), ("b", (2, weight.shape[1])))
+    }
+    small = {key: part.to(torch.float8_e4m3fn) for key, part in parts.items()}
+    mixed = {key: part.half() if key.endswith("a") else part for key, part in parts.items()}
+    loras = FoldedLoras(components)
+    for name, tensors in (("small", small), ("mixed", mixed)):
+        assert loras.fold([write_lora(tmp_path / "Lora", name, tensors)]) == ()
+        a, b, c, d = (tensor.float() for tensor in tensors.values())
+        torch.testing.assert_close(to_q(components).weight, weight + (a @ b) * (c @ d))
+    layer = components.unet.get_submodule("down_blocks.0.resnets.0.norm1")
+    norm = {
+        f"{NORM}.{part}": torch.ones(layer.weight.shape).to(torch.float8_e5m2)
+        for part in ("w_norm", "b_norm")
+    }
+    before = layer.bias.clone()
+    assert loras.fold([write_lora(tmp_path / "Lora", "norm", norm)]) == ()
+    torch.testing.assert_close(layer.bias, before + 1)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from modules.backend.runner import Runner
+from modules.core.errors import NotFinite
 from modules.core.paths import Paths
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
@@ -114,3 +115,9 @@ def test_each_picture_of_a_batch_has_the_loras_drawn_for_it_alone(run: Run):
         together, _ = run(template, batch_size=count, **fields)
         assert np.array_equal(together, picture)
     assert len({picture.tobytes() for picture in alone}) == 4
+
+
+def test_a_weight_that_no_network_stands_says_what_to_lower(run: Run):
+    with pytest.raises(NotFinite, match=r"Lower the weights of the LoRAs"):
+        run("a cat <lora:unet:1e30>")
+    run("a cat <lora:unet:1>")
