@@ -117,7 +117,10 @@ def test_each_picture_of_a_batch_has_the_loras_drawn_for_it_alone(run: Run):
     assert len({picture.tobytes() for picture in alone}) == 4
 
 
-def test_a_weight_that_no_network_stands_says_what_to_lower(run: Run):
+def test_a_weight_that_no_network_stands_says_what_to_lower(run: Run, tmp_path: Path):
+    output = tiny_modules()[0].get_submodule("conv_out")
+    assert isinstance(output.weight, torch.Tensor)
+    parts = lora_parts("lora_unet_conv_out", output.weight.detach())
+    write_lora(tmp_path / "models" / "Lora", "output", parts)
     with pytest.raises(NotFinite, match=r"Lower the weights of the LoRAs"):
-        run("a cat <lora:unet:1e30>")
-    run("a cat <lora:unet:1>")
+        run("a cat <lora:output:1e37>", cfg_scale=30)
