@@ -29,6 +29,7 @@ _MODEL_TITLE = re.compile(r"(.*?)\s*\([0-9a-fA-F]+\)")
 KEYS_OF_TAGS = (
     _HYPERNETWORK,
     _STRENGTH,
+    "Hypernet hash",  # of a part of the file; nothing looks it up
     _LORA_WEIGHTS,
     "AddNet Enabled",
     *(f"AddNet {field} {number}" for field in _ADDED_FIELDS for number in _ADDED_NUMBERS),

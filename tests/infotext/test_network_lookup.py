@@ -84,7 +84,7 @@ def test_an_embedding_of_a_lora_is_not_looked_for_by_itself(context: InfotextCon
 @pytest.mark.parametrize(
     ("pairs", "prompt"),
     [
-        ("Hypernet: anime", "a cat<hypernet:anime:1.0>"),
+        ("Hypernet: anime, Hypernet hash: 0123abcd", "a cat<hypernet:anime:1.0>"),
         ("Hypernet: anime, Hypernet strength: 0.6", "a cat<hypernet:anime:0.6>"),
         ("Hypernet: None", "a cat"),
         ('Lora weights: "ink: 0.75"', "a cat<lora:ink:0.75>"),
