@@ -62,11 +62,14 @@ def find_preview(model: Path, names: dict[Path, frozenset[str]]) -> Path | None:
         model: The file.
         names: Caches what is in each folder.
     """
-    folder = model.parent
-    if folder not in names:
-        names[folder] = frozenset(_list_names(folder))
-    found = (f"{model.stem}{ending}" for ending in _PREVIEW_ENDINGS)
-    return next((folder / name for name in found if name in names[folder]), None)
+    folder, stem = model.parent, model.stem  # a list asks for thousands
+    listed = names.get(folder)
+    if listed is None:
+        listed = names[folder] = frozenset(_list_names(folder))
+    for ending in _PREVIEW_ENDINGS:
+        if stem + ending in listed:
+            return folder / (stem + ending)
+    return None
 
 
 @dataclass(frozen=True)

@@ -262,6 +262,10 @@ class ModelIndex:
         self._hashing_enabled = True
         self._hash_all()
 
+    def read_ahead(self) -> None:
+        """Read the headers of networks in the background, so that their first list is quick."""
+        self.networks.read_ahead(lambda kind: self._scan(self.kinds.get(kind)))
+
     def sha256(self, file: ModelFile, timeout_s: float | None = None) -> str:
         """Return the hash of a file, computed before all others; "" after the timeout.
 
