@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from modules.backend.loading.pieces import ITEMS_AT_ONCE, PIECE_BYTES, Copies
-from modules.backend.loading.scratch import Scratch
+from modules.backend.loading.scratch import Scratch, convert
 from modules.backend.loading.state_dict import FileStateDict
 from modules.core.atomic import open_writer, remove_leftovers
 from modules.core.background import give_way
@@ -310,14 +310,13 @@ def _make_toucher(mapping: mmap.mmap, data: Tensor) -> Callable[[int], None]:
 
 def _converted(wanted: WantedWeights) -> Iterator[memoryview]:
     """Yield the bytes of the weights in the file's order, each part valid until the next one."""
-    scratch, converted = Scratch(), torch.empty(PIECE_BYTES, dtype=wanted.dtype)
+    scratch, wide = Scratch(), torch.empty(ITEMS_AT_ONCE)
+    converted = torch.empty(PIECE_BYTES, dtype=wanted.dtype)
     for weight in wanted.in_order:
         tensor = weight.tensor
         if not tensor.is_contiguous():
             tensor = wanted.state_dict.read(tensor).contiguous()
         for part in tensor.view(-1).split(PIECE_BYTES // tensor.itemsize):
             target = converted[: part.numel()]
-            values = wanted.state_dict.read(part, scratch).split(ITEMS_AT_ONCE)
-            for value, place in zip(values, target.split(ITEMS_AT_ONCE), strict=True):
-                place.copy_(value)
+            convert(wanted.state_dict.read(part, scratch), target, wide)
             yield target.view(torch.uint8).numpy().data
