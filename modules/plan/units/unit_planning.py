@@ -187,11 +187,11 @@ def _check_options(planned: PlannedUnit) -> None:
         UserError: there is one.
     """
     unit, model = planned.unit, planned.model
-    if unit.more_images and (model is None or model.layout != IP_ADAPTER):
+    if unit.more_images and (model is None or not model.takes_several):
         name = planned.module if model is None else model.title
         raise UserError(
             f"{planned.label} has {len(unit.more_images) + 1} pictures, and '{name}' takes one.",
-            "Only an IP-Adapter takes several; send a unit for each.",
+            "Only an IP-Adapter takes several; use a unit for each.",
         )
     if model is None:
         return

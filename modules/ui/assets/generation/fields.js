@@ -4,6 +4,7 @@ import {makeCombobox} from "../combobox.js";
 import {unitsField} from "../control/units.js";
 import {button, make} from "../core.js";
 import {imageField} from "./images.js";
+import {pictureList} from "./picture_list.js";
 import {UPSCALER_LISTS, addUpscalerTools} from "./upscaler_tools.js";
 
 const NUMBERS = ["slider", "number"];
@@ -236,7 +237,7 @@ function addHelp({root, box}, field) {
   });
 }
 
-const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, units: unitsField};
+const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, images: pictureList, units: unitsField};
 
 // Returns the control of a field; `lists` holds the choices that the server knows, by name.
 export function makeField(field, id, lists) {
