@@ -177,15 +177,14 @@ class _Setup:
 
         class AfterStep(StepExtension):
             def on_step(self, state: StepState) -> None:
+                del state
                 after_step()
 
         torch.set_num_threads(1)
         model, device = self.model, self.runner.device.torch_device
         options = noise_options(plan, model.components.latent_format)
         noise = ImageNoise(plan.batches[0], self.shape, device, options)
-        call = partial(
-            model.pipeline, plan, model.model_sigmas, self.conditioning, noise
-        )
+        call = partial(model.pipeline, plan, model.model_sigmas, self.conditioning, noise)
         with torch.inference_mode():
             if not has_units:
                 call(extensions=(AfterStep(),))

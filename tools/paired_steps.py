@@ -85,7 +85,9 @@ def compare_steps(ours: Run, bare: Run, clock: Clock = time.thread_time) -> Comp
     )
 
 
-def median_interval(values: Sequence[float], confidence: float = _CONFIDENCE) -> tuple[float, float]:
+def median_interval(
+    values: Sequence[float], confidence: float = _CONFIDENCE
+) -> tuple[float, float]:
     """Return between which of the values the median of what they are drawn from lies, whatever its distribution.
 
     Args:
@@ -117,7 +119,7 @@ class _SteppedRun:
         self._clock = clock
         self._may_go, self._has_stopped = threading.Semaphore(0), threading.Semaphore(0)
         self._started_at = self._seconds = 0.0
-        self._error: BaseException | None = None
+        self._error: Exception | None = None
         self.is_finished = False
         threading.Thread(target=self._main, daemon=True).start()
 
@@ -134,7 +136,7 @@ class _SteppedRun:
         self._started_at = self._clock()
         try:
             self._run(self._wait)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - `step` raises it
             self._error = error
         self._seconds = self._clock() - self._started_at
         self.is_finished = True

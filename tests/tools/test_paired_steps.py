@@ -19,7 +19,9 @@ class Clock:
         return self.now
 
 
-def make_run(name: str, seconds: Iterator[float], end: float, clock: Clock, order: list[str]) -> Run:
+def make_run(
+    name: str, seconds: Iterator[float], end: float, clock: Clock, order: list[str]
+) -> Run:
     def run(after_step: Callable[[], None]) -> None:
         for passed in seconds:
             order.append(name)
@@ -49,7 +51,8 @@ def test_runs_of_other_lengths_and_failures_end_the_comparison():
     clock = Clock()
     for count, message in ((3, "more steps"), (2, "fewer than three")):
         sides = [
-            make_run("", iter([1.0] * steps), 0, clock, []) for steps in (count, 2 if count == 2 else 4)
+            make_run("", iter([1.0] * steps), 0, clock, [])
+            for steps in (count, 2 if count == 2 else 4)
         ]
         with pytest.raises(ValueError, match=message):
             compare_steps(*sides, clock)

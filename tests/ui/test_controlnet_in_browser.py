@@ -178,22 +178,25 @@ def colours_of(page, count: int, unit: str = UNIT) -> list[str]:
     )
 
 
-@pytest.mark.parametrize("viewport", SIZES, ids=("wide", "narrow"))
-def test_an_ip_adapter_takes_several_pictures(
-    server, page, model, adapter, drawing, pictures, viewport
-):
-    page.set_viewport_size(viewport)
-    page.reload()
+def choose_ip_adapter(page) -> str:
+    """Choose the IP-Adapter in unit 0, and return its title."""
+    page.reload()  # the list of control models
     wait_until_filled(page)
     open_section(page)
+    choose_type(page, "IP-Adapter")
+    page.wait_for_selector(f"{UNIT}_more_images:visible")
+    return page.input_value(f"{UNIT}_model")
+
+
+@pytest.mark.parametrize("viewport", SIZES, ids=("wide", "narrow"))
+def test_an_ip_adapter_takes_several_pictures(page, model, adapter, drawing, pictures, viewport):
+    page.set_viewport_size(viewport)
+    assert choose_ip_adapter(page).startswith(f"{adapter} [")
     more = page.locator(f"{UNIT}_more_images")
     choose_type(page, "Canny")
     wait_for_value(page, f"{UNIT}_module", "canny")
     assert not more.is_visible(), "a ControlNet takes one picture"
     choose_type(page, "IP-Adapter")
-    more.wait_for(state="visible")
-    title = page.input_value(f"{UNIT}_model")
-    assert title.startswith(f"{adapter} [")
     # Those after the first one are further pictures, moved and removed by keys and by the mouse.
     page.set_input_files(f"{UNIT}_image_file", [drawing, *pictures])
     assert colours_of(page, 3) == ["red", "lime", "blue"]
@@ -212,8 +215,16 @@ def test_an_ip_adapter_takes_several_pictures(
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     found = axe.Axe().run(page, context="#txt2img_controlnet").response["violations"]
     assert [violation["id"] for violation in found] == []
+    page.locator(f"{UNIT}_image_board [data-do=remove]").click()
+    assert colours_of(page, 1) == ["blue"]  # the other one is now the unit's own
 
-    # Another unit gets copies; a unit that is cleared has none. The form is kept.
+
+def test_several_pictures_are_copied_kept_and_reproduced(
+    server, page, model, adapter, drawing, pictures
+):
+    title = choose_ip_adapter(page)
+    page.set_input_files(f"{UNIT}_image_file", [drawing, *pictures[1:]])
+    assert colours_of(page, 2) == ["lime", "blue"]
     page.check(f"{UNIT}_enabled")
     page.select_option("#txt2img_control_units_copy", label="Unit 2")
     page.wait_for_selector("#txt2img_control_units_2:visible")
@@ -235,17 +246,14 @@ def test_an_ip_adapter_takes_several_pictures(
     page.wait_for_selector(f"#txt2img_infotext:has-text('Model: {title}')")
     (made,) = set(server.images()) - before
 
-    # The picture of the unit goes: the next one takes its place. An infotext leaves them where they are.
-    page.locator(f"{UNIT}_image_board [data-do=remove]").click()
-    assert colours_of(page, 1) == ["blue"]
     open_tab(page, "PNG Info")
     page.set_input_files("#png_info_image input[type=file]", made)
     page.click("#png_info_generate")
     page.wait_for_selector("#tab_PNG_Info :text('Identical')")
     page.click("#png_info_to_txt2img")
     wait_for_value(page, f"{UNIT}_model", title)
-    assert colours_of(page, 1) == ["blue"]
-    choose_type(page, "Canny")  # a model for one picture
-    more.wait_for(state="hidden")
+    assert colours_of(page, 2) == ["lime", "blue"]  # which no infotext has
+    choose_type(page, "Canny")
+    page.wait_for_selector(f"{UNIT}_more_images", state="hidden")  # and the control model takes one
     page.click("#txt2img_generate")
     page.wait_for_selector("#txt2img_infotext:has-text('Module: canny')")
