@@ -19,7 +19,7 @@ from tools.paired_steps import Run, compare_steps
 
 _PROMPT = "a red circle on a blue background"
 _SIDE = 256
-_PAIRS_PER_ROUND = 3
+_PAIRS_PER_ROUND = 2
 _COUNTED_STEPS = 2  # of the runs whose operations are counted
 _HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256, 320)
 _ENCODER = ("input_blocks.", "middle_block.", "time_embed.")

@@ -76,7 +76,9 @@ export class ControlUnit {
     blank.id = `${this.id}_canvas`;
     const fit = button("Use its size", "Make the result as large as this picture, in steps of 8 pixels", () => this.#takeSize());
     fit.id = `${this.id}_fit`;
-    image.root.append(this.board.root, blank, brush.root, fit);
+    const about = make("div", "unit-about");
+    about.append(fit, image.root.querySelector(".picture-size"));
+    image.root.append(this.board.root, blank, brush.root, about);
     image.root.addEventListener("image-changed", ({detail}) => {
       this.board.show(detail?.width ? detail : null);
       brush.root.hidden = !detail;
