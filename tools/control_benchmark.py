@@ -1,21 +1,23 @@
 """What a ControlNet costs: a step over the stock pipeline's with the same components, its loading, and a step without a unit.
 
-Steps are those of one thread, in pairs: see tools/paired_steps.
+Steps are those of one thread, in pairs, and the networks of both sides take turns block by block: see tools/paired_steps.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tools import full_size
-from tools.paired_steps import Run, compare_steps
+from tools.paired_steps import Run, Turns, compare_steps
 
 _PROMPT = "a red circle on a blue background"
 _SIDE = 256
@@ -57,12 +59,30 @@ def _count_operations(run: Run) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        run(_go_on)
+        run(Turns())
     return int(counter.get_total_flops())
 
 
-def _go_on() -> None:
-    """Do nothing after a step."""
+@contextmanager
+def _block_by_block(turns: Turns, *networks: Any) -> Iterator[None]:
+    """Let the run of this thread wait after each block of its networks, which the other run may have, too."""
+    own = threading.get_ident()
+
+    def wait(*_: object) -> None:
+        if threading.get_ident() == own:
+            turns.after_part()
+
+    blocks = [
+        block
+        for network in networks
+        for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ()))
+    ]
+    hooks = [block.register_forward_hook(wait) for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def write_controlnet(path: Path) -> Path:
@@ -167,7 +187,7 @@ class _Setup:
             return time.perf_counter()
         return time.thread_time()
 
-    def _run(self, plan: Any, after_step: Callable[[], None], *, has_units: bool) -> None:
+    def _run(self, plan: Any, turns: Turns, *networks: Any, has_units: bool) -> None:
         import torch
 
         from modules.backend.control.units import prepare_units
@@ -178,14 +198,14 @@ class _Setup:
         class AfterStep(StepExtension):
             def on_step(self, state: StepState) -> None:
                 del state
-                after_step()
+                turns.after_step()
 
         torch.set_num_threads(1)
         model, device = self.model, self.runner.device.torch_device
         options = noise_options(plan, model.components.latent_format)
         noise = ImageNoise(plan.batches[0], self.shape, device, options)
         call = partial(model.pipeline, plan, model.model_sigmas, self.conditioning, noise)
-        with torch.inference_mode():
+        with _block_by_block(turns, model.components.unet, *networks), torch.inference_mode():
             if not has_units:
                 call(extensions=(AfterStep(),))
                 return
@@ -204,21 +224,22 @@ class _Setup:
         """Return a run with a unit whose picture is encoded anew."""
         plan = self._plan(steps)
 
-        def run(after_step: Callable[[], None]) -> None:
-            self._network().forget()
-            self._run(plan, after_step, has_units=True)
+        def run(turns: Turns) -> None:
+            network = self._network()
+            network.forget()
+            self._run(plan, turns, network.network, has_units=True)
 
         return run
 
     def without_units(self, steps: int) -> Run:
         """Return the run of a job without a unit."""
         plan = replace(self._plan(steps), control=())
-        return lambda after_step: self._run(plan, after_step, has_units=True)
+        return lambda turns: self._run(plan, turns, has_units=True)
 
     def loop(self, steps: int) -> Run:
         """Return a run that asks for no units."""
         plan = replace(self._plan(steps), control=())
-        return lambda after_step: self._run(plan, after_step, has_units=False)
+        return lambda turns: self._run(plan, turns, has_units=False)
 
     def load(self) -> float:
         """Load the ControlNet."""
@@ -264,25 +285,26 @@ class _Setup:
         cond, uncond = self.conditioning.conds[0], self.conditioning.uncond
 
         def bare(steps: int) -> Run:
-            def run(after_step: Callable[[], None]) -> None:
+            def run(turns: Turns) -> None:
                 def go_on(*arguments: Any) -> dict[str, Any]:
-                    after_step()
+                    turns.after_step()
                     return arguments[-1]
 
                 torch.set_num_threads(1)
-                pipeline(
-                    image=self.image,
-                    prompt_embeds=cond.at_step(0),
-                    negative_prompt_embeds=uncond.at_step(0),
-                    latents=latents.to(base.device, components.unet.dtype),
-                    width=_SIDE,
-                    height=_SIDE,
-                    num_inference_steps=steps,
-                    guidance_scale=7.0,
-                    output_type="latent",
-                    callback_on_step_end=go_on,
-                    callback_on_step_end_tensor_inputs=[],
-                )
+                with _block_by_block(turns, pipeline.unet, pipeline.controlnet):
+                    pipeline(
+                        image=self.image,
+                        prompt_embeds=cond.at_step(0),
+                        negative_prompt_embeds=uncond.at_step(0),
+                        latents=latents.to(base.device, components.unet.dtype),
+                        width=_SIDE,
+                        height=_SIDE,
+                        num_inference_steps=steps,
+                        guidance_scale=7.0,
+                        output_type="latent",
+                        callback_on_step_end=go_on,
+                        callback_on_step_end_tensor_inputs=[],
+                    )
 
             return run
 

@@ -1,8 +1,8 @@
-"""Measures two runs against each other step by step: both wait in one process, and each goes on by one step in its turn.
+"""Measures two runs against each other step by step: both wait in one process, and each goes on by a part of a step in its turn.
 
-A machine that has other work slows whole runs by more than they differ, and changes while they run. Steps that follow each other
+A machine that has other work slows whole runs by more than they differ, and changes while they run. Parts that follow each other
 have the same neighbours; the time that counts is that of the run's own thread on the processor, which waits for nobody; and the
-order within the pairs alternates. What is left is told by the interval in which the median lies.
+order alternates. What is left is told by the interval in which the median lies.
 """
 
 from __future__ import annotations
@@ -14,8 +14,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-# Runs, and calls what it is given after each of its steps.
-Run = Callable[[Callable[[], None]], None]
+
+class Turns:
+    """What a run is given: it waits there for its turn. This one lets it go on at once."""
+
+    def after_part(self) -> None:
+        """Wait after a part of a step, such as a block of a network."""
+
+    def after_step(self) -> None:
+        """Wait after a step."""
+
+
+Run = Callable[[Turns], None]
 Clock = Callable[[], float]
 _CONFIDENCE = 0.9
 
@@ -68,8 +78,8 @@ def compare_steps(ours: Run, bare: Run, clock: Clock = time.thread_time) -> Comp
     times: tuple[list[float], list[float]] = [], []
     turn = 0
     while not all(side.is_finished for side in sides):
-        for number in (0, 1) if turn % 2 == 0 else (1, 0):
-            times[number].append(sides[number].step())
+        for one, seconds in zip(times, _step(sides, turn), strict=True):
+            one.append(seconds)
         turn += 1
         if sides[0].is_finished != sides[1].is_finished:
             raise ValueError("One of the two runs has more steps than the other.")
@@ -106,8 +116,20 @@ def median_interval(
     return ordered[at], ordered[count - 1 - at]
 
 
-class _SteppedRun:
-    """A run in a thread of its own, which waits after each step.
+def _step(sides: Sequence[_SteppedRun], turn: int) -> tuple[float, float]:
+    """Let both sides make a step, part by part, and return the seconds of each."""
+    seconds, are_done = [0.0, 0.0], [False, False]
+    while not all(are_done):
+        for number in (0, 1) if turn % 2 == 0 else (1, 0):
+            if not are_done[number]:
+                seconds[number] += sides[number].go_on()
+                are_done[number] = sides[number].is_between_steps
+        turn += 1
+    return seconds[0], seconds[1]
+
+
+class _SteppedRun(Turns):
+    """A run in a thread of its own, which waits after each part of a step.
 
     Args:
         run: The run.
@@ -120,11 +142,12 @@ class _SteppedRun:
         self._may_go, self._has_stopped = threading.Semaphore(0), threading.Semaphore(0)
         self._started_at = self._seconds = 0.0
         self._error: Exception | None = None
-        self.is_finished = False
+        self.is_finished = self.is_between_steps = False
         threading.Thread(target=self._main, daemon=True).start()
 
-    def step(self) -> float:
-        """Let it go on to the end of its next step, or to its own end, and return the seconds that this took."""
+    def go_on(self) -> float:
+        """Let it go on to the end of the next part or step, or to its own end, and return the seconds that this took."""
+        self.is_between_steps = False
         self._may_go.release()
         self._has_stopped.acquire()
         if self._error is not None:
@@ -135,12 +158,21 @@ class _SteppedRun:
         self._may_go.acquire()
         self._started_at = self._clock()
         try:
-            self._run(self._wait)
-        except Exception as error:  # noqa: BLE001 - `step` raises it
+            self._run(self)
+        except Exception as error:  # noqa: BLE001 - `go_on` raises it
             self._error = error
         self._seconds = self._clock() - self._started_at
-        self.is_finished = True
+        self.is_finished = self.is_between_steps = True
         self._has_stopped.release()
+
+    def after_part(self) -> None:
+        """Wait for the next turn."""
+        self._wait()
+
+    def after_step(self) -> None:
+        """Wait for the next turn, with a step more."""
+        self.is_between_steps = True
+        self._wait()
 
     def _wait(self) -> None:
         self._seconds = self._clock() - self._started_at

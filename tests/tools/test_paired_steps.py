@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
-from tools.paired_steps import Run, compare_steps, median_interval
+from tools.paired_steps import Run, Turns, compare_steps, median_interval
 
 
 class Clock:
@@ -22,11 +22,15 @@ class Clock:
 def make_run(
     name: str, seconds: Iterator[float], end: float, clock: Clock, order: list[str]
 ) -> Run:
-    def run(after_step: Callable[[], None]) -> None:
-        for passed in seconds:
+    def run(turns: Turns) -> None:
+        for number, passed in enumerate(seconds):
             order.append(name)
-            clock.now += passed
-            after_step()
+            clock.now += passed / 2
+            if name == "a" and number == 1:  # a part more
+                order.append("A")
+                turns.after_part()
+            clock.now += passed / 2
+            turns.after_step()
         clock.now += end
 
     return run
@@ -37,7 +41,7 @@ def test_steps_are_compared_in_turn_and_the_start_is_told_apart():
     ours = make_run("a", iter([5.0, 1.0, 2.0, 1.0]), 0.5, clock, order)
     bare = make_run("b", iter([3.0, 2.0, 2.0, 2.0]), 0.25, clock, order)
     compared = compare_steps(ours, bare, clock)
-    assert "".join(order) == "abbaabba"
+    assert "".join(order) == "abbaAabba"
     assert (list(compared.ours), list(compared.bare)) == ([1, 2, 1], [2, 2, 2])
     assert compared.ratios == [0.5, 1, 0.5]
     assert (compared.our_start, compared.bare_start) == (4.5, 1.25)
@@ -57,7 +61,7 @@ def test_runs_of_other_lengths_and_failures_end_the_comparison():
         with pytest.raises(ValueError, match=message):
             compare_steps(*sides, clock)
 
-    def fail(_: Callable[[], None]) -> None:
+    def fail(_: Turns) -> None:
         raise OSError("no model")
 
     with pytest.raises(OSError, match="no model"):
