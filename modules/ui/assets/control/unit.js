@@ -27,8 +27,9 @@ function row(...elements) {
 }
 
 export class ControlUnit {
-  // `schema` holds the preprocessors and control types; see ui/forms/control_schema.py.
-  constructor(fields, id, index, schema) {
+  // `schema` holds the preprocessors and control types; see ui/forms/control_schema.py. `initImage()` is the id of the picture that a
+  // unit without one takes, null for none.
+  constructor(fields, id, index, schema, initImage) {
     Object.assign(this, {fields, id, index, schema, models: []});
     this.prefix = id.split("_control_units")[0];
     this.controls = {};
@@ -39,7 +40,7 @@ export class ControlUnit {
     this.sliders = make("div", "unit-numbers");
     const more = make("details", "unit-more");
     more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
-    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize(), image: this.controls.image.get() ?? initImage()}), (image) => this.#usePreview(image));
     this.pose = buildPoseButton(id, () => this.controls.image.image(), () => this.#resultSize(), (image) => this.#usePreview(image));
     this.preview.root.addEventListener("control-preview", ({detail}) => this.pose.found(detail));
     this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#morePictures(), this.#types(), ...this.#rows(ROWS), this.sliders,

@@ -22,7 +22,7 @@ export function unitsField(field, id) {
 
   function unitOf(index) {
     if (units[index]) return units[index];
-    const unit = new ControlUnit(field.fields, `${id}_${index}`, index, schema);
+    const unit = new ControlUnit(field.fields, `${id}_${index}`, index, schema, () => tab?.form.controls.init_image?.get() ?? null);
     unit.offerModels(models);
     unit.set(values[index] ?? OFF);
     unit.root.setAttribute("role", "tabpanel");

@@ -148,9 +148,12 @@ function choice(field, id, options) {
   offer(options);
   const set = (next) => {
     const value = next ?? "";
+    list.querySelector("[data-missing]")?.remove();
     list.value = value;
     if (list.value !== String(value)) {  // what is no longer offered is shown all the same, and refused in words
-      list.append(new Option(`${value} (missing)`, value));
+      const missing = new Option(`${value} (missing)`, value);
+      missing.dataset.missing = "yes";
+      list.append(missing);
       list.value = value;
     }
   };
