@@ -196,6 +196,7 @@ def test_an_ip_adapter_takes_several_pictures(page, model, adapter, drawing, pic
     choose_type(page, "Canny")
     wait_for_value(page, f"{UNIT}_module", "canny")
     assert not more.is_visible(), "a ControlNet takes one picture"
+    assert page.locator(f"{UNIT} option:has-text('(missing)')").count() == 0
     choose_type(page, "IP-Adapter")
     # Those after the first one are further pictures, moved and removed by keys and by the mouse.
     page.set_input_files(f"{UNIT}_image_file", [drawing, *pictures])

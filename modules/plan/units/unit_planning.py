@@ -140,7 +140,9 @@ def _find_model(
     family = checkpoint.family.network_family
     fitting = models.control.fitting(family, context_width(checkpoint))
     titles = [model.title for model in fitting]
-    hint = f"Choose {_listing(titles)}." if titles else f"Put one for {family} into models/ControlNet."
+    hint = (
+        f"Choose {_listing(titles)}." if titles else f"Put one for {family} into models/ControlNet."
+    )
     raise NotFound(f"{planned.label} has no control model.", hint)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from modules.images.preprocessors.row import Preprocessor, Slider
 from modules.plan.units.control_types import UNION_TYPES, list_control_types
 
-
-_NO_MODELS = ("SparseCtrl",)  # types whose models are for videos; their preprocessors are those of other types, too
+_NO_MODELS = (
+    "SparseCtrl",
+)  # types whose models are for videos; their preprocessors are those of other types, too
 
 
 def control_schema() -> dict[str, Any]:
