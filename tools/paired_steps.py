@@ -1,13 +1,14 @@
 """Measures two runs against each other step by step: both wait in one process, and each goes on by a part of a step in its turn.
 
 A machine that has other work slows whole runs by more than they differ, and changes while they run. Parts that follow each other
-have the same neighbours; the time that counts is that of the run's own thread on the processor, which waits for nobody; and the
-order alternates. What is left is told by the interval in which the median lies.
+have the same neighbours, on the same core; the time that counts is that of the run's own thread on the processor, which waits for
+nobody; and the order alternates. What is left is told by the interval in which the median lies.
 """
 
 from __future__ import annotations
 
 import math
+import os
 import statistics
 import threading
 import time
@@ -37,7 +38,7 @@ class Comparison:
     Args:
         ours: Seconds of each step of ours but the first.
         bare: Likewise of the other run; the steps of one place are a pair.
-        our_start: Seconds of all that is no step of ours: what comes before the first one, and after the last one.
+        our_start: Seconds of ours before its first step, and after its last one.
         bare_start: Likewise of the other run.
     """
 
@@ -75,24 +76,28 @@ def compare_steps(ours: Run, bare: Run, clock: Clock = time.thread_time) -> Comp
         ValueError: one of them has more steps, or fewer than three.
     """
     sides = _SteppedRun(ours, clock), _SteppedRun(bare, clock)
-    times: tuple[list[float], list[float]] = [], []
+    times: tuple[list[list[float]], list[list[float]]] = (
+        [],
+        [],
+    )  # of each side the parts of its steps
     turn = 0
     while not all(side.is_finished for side in sides):
-        for one, seconds in zip(times, _step(sides, turn), strict=True):
-            one.append(seconds)
+        for one, parts in zip(times, _step(sides, turn), strict=True):
+            one.append(parts)
         turn += 1
         if sides[0].is_finished != sides[1].is_finished:
             raise ValueError("One of the two runs has more steps than the other.")
     if turn < 4:
         raise ValueError("The runs have fewer than three steps.")
-    # The last part is what comes after the last step.
-    (first, *steps, end), (bare_first, *bare_steps, bare_end) = times
-    return Comparison(
-        steps,
-        bare_steps,
-        max(0.0, first - statistics.median(steps)) + end,
-        max(0.0, bare_first - statistics.median(bare_steps)) + bare_end,
-    )
+    ours_s, bare_s = ([sum(parts) for parts in steps[1:-1]] for steps in times)
+    return Comparison(ours_s, bare_s, _seconds_besides(times[0]), _seconds_besides(times[1]))
+
+
+def _seconds_besides(steps: Sequence[Sequence[float]]) -> float:
+    """Return how much longer the first part of a run takes than that of its other steps, with what comes after the last step."""
+    first, *others, end = steps
+    usual = statistics.median(parts[0] for parts in others)
+    return max(0.0, first[0] - usual) + sum(end)
 
 
 def median_interval(
@@ -116,16 +121,17 @@ def median_interval(
     return ordered[at], ordered[count - 1 - at]
 
 
-def _step(sides: Sequence[_SteppedRun], turn: int) -> tuple[float, float]:
-    """Let both sides make a step, part by part, and return the seconds of each."""
-    seconds, are_done = [0.0, 0.0], [False, False]
+def _step(sides: Sequence[_SteppedRun], turn: int) -> tuple[list[float], list[float]]:
+    """Let both sides make a step, part by part, and return the seconds of the parts of each."""
+    seconds: tuple[list[float], list[float]] = [], []
+    are_done = [False, False]
     while not all(are_done):
         for number in (0, 1) if turn % 2 == 0 else (1, 0):
             if not are_done[number]:
-                seconds[number] += sides[number].go_on()
+                seconds[number].append(sides[number].go_on())
                 are_done[number] = sides[number].is_between_steps
         turn += 1
-    return seconds[0], seconds[1]
+    return seconds
 
 
 class _SteppedRun(Turns):
@@ -156,6 +162,8 @@ class _SteppedRun(Turns):
 
     def _main(self) -> None:
         self._may_go.acquire()
+        if hasattr(os, "sched_setaffinity"):  # of this thread alone; both sides on one core
+            os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
         self._started_at = self._clock()
         try:
             self._run(self)
