@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modules.models.control.layouts import CONTROL_LAYOUTS, CONTROLNET_LAYOUTS
+from modules.models.control.layouts import CONTROL_LAYOUTS, CONTROLNET_LAYOUTS, IP_ADAPTER
 from modules.models.file_cache import (
     check_size,
     check_type,
@@ -71,6 +71,11 @@ class ControlModel(ModelFile):
     def is_controlnet(self) -> bool:
         """Return whether it is a copy of a UNet's encoder half, whose outputs are added to those of the UNet."""
         return self.layout in CONTROLNET_LAYOUTS
+
+    @property
+    def takes_several(self) -> bool:
+        """Return whether one unit may show it several pictures."""
+        return self.layout == IP_ADAPTER
 
     def fits(self, family: str, context_width: int) -> bool:
         """Return whether it fits a checkpoint.

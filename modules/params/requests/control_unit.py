@@ -92,8 +92,7 @@ class ControlUnit(BaseModel):
     more_images: InputImages = param(
         (),
         "More control pictures",
-        help="Further pictures of an IP-Adapter's unit; what it sees in all of them is averaged.",
-        section="api",
+        help="Further pictures for an IP-Adapter, besides the control picture; what it sees in all of them is averaged.",
     )
     module: str = param(
         NO_MODULE,

@@ -4,6 +4,7 @@ import {makeCombobox} from "../combobox.js";
 import {unitsField} from "../control/units.js";
 import {button, make} from "../core.js";
 import {imageField} from "./images.js";
+import {pictureList} from "./picture_list.js";
 import {UPSCALER_LISTS, addUpscalerTools} from "./upscaler_tools.js";
 
 const NUMBERS = ["slider", "number"];
@@ -147,9 +148,12 @@ function choice(field, id, options) {
   offer(options);
   const set = (next) => {
     const value = next ?? "";
+    list.querySelector("[data-missing]")?.remove();
     list.value = value;
     if (list.value !== String(value)) {  // what is no longer offered is shown all the same, and refused in words
-      list.append(new Option(`${value} (missing)`, value));
+      const missing = new Option(`${value} (missing)`, value);
+      missing.dataset.missing = "yes";
+      list.append(missing);
       list.value = value;
     }
   };
@@ -236,7 +240,7 @@ function addHelp({root, box}, field) {
   });
 }
 
-const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, units: unitsField};
+const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, images: pictureList, units: unitsField};
 
 // Returns the control of a field; `lists` holds the choices that the server knows, by name.
 export function makeField(field, id, lists) {
