@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from modules.core.registry import Registry
+from modules.models.merging.recipes import RECIPES, Recipe
 from modules.models.upscaling.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.tasks import TASKS, Task
 from modules.plan.step_extensions import StepExtensionRow, no_step_extensions
@@ -20,6 +21,7 @@ class PlanTables:
     schedules: Registry[Schedule] = SCHEDULES
     upscalers: Registry[Upscaler] = UPSCALERS
     tasks: Registry[Task] = TASKS
+    recipes: Registry[Recipe] = RECIPES
     step_extensions: Registry[StepExtensionRow] = field(default_factory=no_step_extensions)
 
 
