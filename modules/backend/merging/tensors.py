@@ -151,9 +151,7 @@ class TensorMerger:
             yield merged.to(dtype)
 
 
-def _check_formula(
-    merged: object, name: str, shape: torch.Size, dtype: torch.dtype
-) -> None:
+def _check_formula(merged: object, name: str, shape: torch.Size, dtype: torch.dtype) -> None:
     """Check what an extension's formula returns.
 
     Raises:

@@ -9,7 +9,6 @@ from typing import Any
 
 from modules.core.registry import Registry
 
-
 # Of an extension: from the tensors of A, B and C, as many as the recipe has, the multiplier and the tensor's name; returns
 # a tensor of the shape of A's. Any: tensors are the backend's.
 RecipeFormula = Callable[[tuple[Any, ...], float, str], Any]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,7 +35,7 @@ def centre(tensors, multiplier, name):
     return a - multiplier * a.mean() if "out" in name else a
 def fail(tensors, multiplier, name):
     a, b = tensors
-    if "out.2" not in name:
+    if not name.endswith("out.2.weight"):
         return a.add_(b)
     {line}
 def register(webui):
@@ -122,16 +121,19 @@ def test_a_formula_gets_whole_tensors_of_one_model_by_their_names(start: Any, pa
     [
         ("raise KeyError('layer')", "KeyError: 'layer'. The log has the details."),
         ("raise SystemExit", "It tried to end the program."),
-        ("pass", f"For {OUT} it must return a tensor of the shape [4, 8, 3, 3] and the type float32, not a NoneType."),
+        (
+            "pass",
+            f"For {OUT} it must return a tensor of the shape [4, 32, 3, 3] and the type float32, not a NoneType.",
+        ),
         (
             "return a[:2]",
-            f"For {OUT} it must return a tensor of the shape [4, 8, 3, 3] and the type float32, not one of the"
-            " shape [2, 8, 3, 3] and the type float32 on cpu.",
+            f"For {OUT} it must return a tensor of the shape [4, 32, 3, 3] and the type float32, not one of the"
+            " shape [2, 32, 3, 3] and the type float32 on cpu.",
         ),
         (
             "return a.double()",
-            f"For {OUT} it must return a tensor of the shape [4, 8, 3, 3] and the type float32, not one of the"
-            " shape [4, 8, 3, 3] and the type float64 on cpu.",
+            f"For {OUT} it must return a tensor of the shape [4, 32, 3, 3] and the type float32, not one of the"
+            " shape [4, 32, 3, 3] and the type float64 on cpu.",
         ),
     ],
 )
