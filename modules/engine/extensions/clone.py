@@ -21,6 +21,7 @@ from modules.engine.extensions.archive import check_folder
 
 TIMEOUT_S = 300.0
 _WATCH_S = 2.0
+_FATAL = "fatal: "
 # A name that begins with a dash would be an option, of git or of ssh.
 _ADDRESS = re.compile(
     r"(?:https?|ssh)://[\w\[][^\s\x00-\x1f'\"<>`|\\^{}]*"
@@ -124,7 +125,7 @@ def clone(
         finally:
             _end(process)
         if process.returncode != 0:
-            raise WebUIError(f"'{address}' cannot be cloned. {_last_line(errors)}".strip())
+            raise WebUIError(f"'{address}' cannot be cloned. {_first_reason(errors)}".strip())
     check_folder(folder)
 
 
@@ -155,8 +156,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _last_line(errors: IO[bytes]) -> str:
+def _first_reason(errors: IO[bytes]) -> str:
+    """Return what git gave up for; what follows it is advice, and what precedes it progress."""
     errors.seek(0)
     lines = errors.read(2**16).decode("utf-8", errors="replace").strip().splitlines()
-    line = lines[-1].removeprefix("fatal: ") if lines else ""
+    fatal = (line.removeprefix(_FATAL) for line in lines if line.startswith(_FATAL))
+    line = next(fatal, lines[-1] if lines else "")
     return escape(f"{line.rstrip('.')}.") if line else ""

@@ -252,7 +252,10 @@ def test_a_repository_of_this_machine_is_cloned_by_its_path(
     assert not (paths.extensions / "my work" / "link").is_symlink()
     bare = tmp_path / "served" / "remote.git"
     assert installer.install_git(f"file://{bare}", environment).name == "remote"
-    with pytest.raises(WebUIError, match="cannot be cloned"):
+    with pytest.raises(
+        WebUIError,
+        match=r"cannot be cloned\. '.*/served' does not appear to be a git repository\.$",
+    ):
         installer.install_git(str(tmp_path / "served"), environment)
 
 
