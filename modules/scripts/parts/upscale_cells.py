@@ -9,7 +9,7 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.images.save import read_image
-from modules.infotext import parse_infotext
+from modules.infotext.pairs import scan_pairs, unquote
 from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
@@ -55,5 +55,5 @@ def upscale(
     if not result.images:
         raise UserError(result.error or "The picture was not enlarged.")
     (enlarged,) = result.images
-    name = parse_infotext(enlarged.infotext).pairs.get("Postprocess upscaler", upscaler)
-    return read_image(enlarged.path), name
+    pairs = {pair.key: unquote(pair.value) for pair in scan_pairs(enlarged.infotext)}
+    return read_image(enlarged.path), pairs.get("Postprocess upscaler", upscaler)
