@@ -24,6 +24,7 @@ DEPTH_FILE = "dpt_hybrid-midas-501f0c75"
 _LLLYASVIEL = "huggingface.co/lllyasviel/Annotators"
 _TEED = "huggingface.co/bdsqlsz/qinglong_controlnet-lllite (Annotators)"
 _ANYLINE = "huggingface.co/TheMistoAI/MistoLine (Anyline)"
+_MOBILE_SAM = "huggingface.co/dhkim2810/MobileSAM"
 _DEPTH_ANYTHING = "huggingface.co/spaces/LiheYoung/Depth-Anything"
 _DEPTH_ANYTHING_2 = "huggingface.co/depth-anything/Depth-Anything-V2"
 _DEPTH_HINT = (
@@ -93,6 +94,7 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
         *_of_file("upernet_global_small", "seg_ufade20k"),
+        Annotator("mobile_sam", (FileSet(("mobile_sam",), _MOBILE_SAM, ".pt"),)),
         Annotator("teed", (FileSet(("7_model",), _TEED),)),
         Annotator("anyline", (FileSet(("MTEED",), _ANYLINE),)),
         Annotator(

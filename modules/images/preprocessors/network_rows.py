@@ -172,7 +172,10 @@ _UNAVAILABLE_LINES = (
 )
 
 _SEGMENTATION = "Use seg_ufade20k, or paint the segments yourself, and use the module none."
-_SEGMENTS = (_network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),)
+_SEGMENTS = (
+    _network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),
+    _network("mobile_sam", ("Segmentation",), "", "mobile_sam"),
+)
 _UNAVAILABLE_SEGMENTS = tuple(
     replace(
         unavailable(name, ("Segmentation",), _SEGMENTATION, key=key, resolution=RESOLUTION),
@@ -182,7 +185,6 @@ _UNAVAILABLE_SEGMENTS = tuple(
         ("seg_ofade20k", "oneformer_ade20k", 100),
         ("seg_ofcoco", "oneformer_coco", 0),
         ("seg_anime_face", "anime_face_segment", 0),
-        ("mobile_sam", "", 0),
     )
 )
 

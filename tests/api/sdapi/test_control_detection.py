@@ -64,6 +64,7 @@ def test_defaults_count_for_what_is_left_out_or_out_of_range(client: TestClient)
         ({"module": "clip_vision", "input_images": ["x"]}, "makes no picture"),
         ({"module": "inpaint_only", "input_images": ["x"]}, "makes no picture"),
         ({"module": "hed", "input_images": ["x"]}, "needs the file ControlNetHED.pth. Put it from"),
+        ({"module": "mobile_sam", "input_images": ["x"]}, "needs the file mobile_sam.pt. Put it"),
         ({"module": "canny", "input_images": ["x"] * 65}, "65 pictures in one request"),
         ({"module": "openpose_full", "input_images": ["x"]}, "Get them in the Models tab"),
     ],

@@ -14,7 +14,6 @@ from modules.backend.control.annotators import (
     depth,
     depth_anything,
     line_art,
-    segmentation,
     soft_edges,
     straight_lines,
     teed,
@@ -26,9 +25,11 @@ from modules.backend.control.annotators.openpose.networks import (
     FaceNetwork,
     HandNetwork,
 )
+from modules.backend.control.annotators.segments import mobile_sam, uniformer
 from modules.backend.control.annotators.weights import load_network
 from modules.images.preprocessors.normals import to_depth_image, to_normals
 from modules.images.preprocessors.poses import Pose
+from modules.images.preprocessors.regions import Regions
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.annotators import (
     BODY_MODEL,
@@ -41,7 +42,7 @@ from modules.models.files.scan import ModelFile
 
 # Any: the network that the same row loads.
 Load = Callable[[Sequence[ModelFile], torch.device], Any]
-Draw = Callable[[Any, Pixels, float, float], "Pixels | Pose"]
+Draw = Callable[[Any, Pixels, float, float], "Pixels | Pose | Regions"]
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,16 @@ def _load_teed(files: Sequence[ModelFile], device: torch.device) -> teed.Teed:
     return load_network(teed.Teed, files[0], device)
 
 
-def _load_segmenter(files: Sequence[ModelFile], device: torch.device) -> segmentation.Segmenter:
+def _load_segmenter(files: Sequence[ModelFile], device: torch.device) -> uniformer.Segmenter:
     unused = ("auxiliary_head.",)
-    return load_network(segmentation.Segmenter, files[0], device, unused=unused)
+    return load_network(uniformer.Segmenter, files[0], device, unused=unused)
+
+
+def _load_mobile_sam(files: Sequence[ModelFile], device: torch.device) -> mobile_sam.MobileSam:
+    file, unused = files[0], mobile_sam.UNUSED
+    return load_network(
+        mobile_sam.MobileSam, file, device, unused=unused, rename=mobile_sam.rename_key
+    )
 
 
 def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
@@ -154,7 +162,11 @@ def _draw_anyline(network: Any, image: Pixels, steps: float, _b: float) -> Pixel
 
 
 def _draw_segments(network: Any, image: Pixels, *_: float) -> Pixels:
-    return segmentation.find_segments(network, image)
+    return uniformer.find_segments(network, image)
+
+
+def _find_regions(network: Any, image: Pixels, *_: float) -> Regions:
+    return mobile_sam.find_regions(network, image)
 
 
 def _find_pose(
@@ -183,6 +195,7 @@ RUNNERS: Mapping[str, Runner] = {
     "anyline": Runner(_load_teed, _draw_anyline),
     "mlsd": Runner(_load_mlsd, _draw_straight_lines),
     "seg_ufade20k": Runner(_load_segmenter, _draw_segments),
+    "mobile_sam": Runner(_load_mobile_sam, _find_regions),
     "openpose": _POSE,
     "openpose_hand": _POSE,
     "openpose_face": _POSE,
