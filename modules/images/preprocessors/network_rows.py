@@ -87,6 +87,7 @@ _DEPTH = (
         resolution=RESOLUTION,
         a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
     ),
+    _network("normal_bae", ("NormalMap",), "", "normal_bae", 100),
     *(_network(name, ("Depth",), "", name) for name in ("depth_anything", "depth_anything_v2")),
 )
 
@@ -150,10 +151,6 @@ _UNAVAILABLE_DEPTH = (
             ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),
             ("depth_zoe", None, None),
         )
-    ),
-    replace(
-        unavailable("normal_bae", ("NormalMap",), "Use normal_midas.", resolution=RESOLUTION),
-        priority=100,
     ),
     unavailable(
         "normal_dsine",

@@ -14,6 +14,7 @@ from modules.backend.control.annotators import (
     depth,
     depth_anything,
     line_art,
+    normal_bae,
     soft_edges,
     straight_lines,
     teed,
@@ -104,6 +105,13 @@ def _load_mobile_sam(files: Sequence[ModelFile], device: torch.device) -> mobile
     )
 
 
+def _load_normal_bae(files: Sequence[ModelFile], device: torch.device) -> normal_bae.NormalBae:
+    file, unused = files[0], normal_bae.UNUSED
+    return load_network(
+        normal_bae.NormalBae, file, device, unused=unused, rename=normal_bae.rename_key
+    )
+
+
 def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
     by_name = {file.stem.casefold(): file for file in files}
     if body := by_name.get(BODY_MODEL):
@@ -129,6 +137,10 @@ def _draw_depth_anything(network: Any, image: Pixels, *_: float) -> Pixels:
 
 def _draw_normals(network: Any, image: Pixels, background: float, _b: float) -> Pixels:
     return to_normals(depth.estimate_depth(network, image), background)
+
+
+def _draw_normals_bae(network: Any, image: Pixels, *_: float) -> Pixels:
+    return normal_bae.draw_normals(network, image)
 
 
 def _draw_hed(network: Any, image: Pixels, *_: float, is_safe: bool = False) -> Pixels:
@@ -179,6 +191,7 @@ _POSE = Runner(_load_poses, _find_pose)
 RUNNERS: Mapping[str, Runner] = {
     "depth": Runner(_load_depth, _draw_depth),
     "normal": Runner(_load_depth, _draw_normals),
+    "normal_bae": Runner(_load_normal_bae, _draw_normals_bae),
     "depth_anything": Runner(partial(_load_depth_anything, version=1), _draw_depth_anything),
     "depth_anything_v2": Runner(partial(_load_depth_anything, version=2), _draw_depth_anything),
     "hed": Runner(_load_hed, _draw_hed),

@@ -35,7 +35,7 @@ def load_network(
         file: The file.
         device: Of the network.
         prefix: What the file's names begin with besides.
-        unused: What names begin with that only served training.
+        unused: What the network's names begin with that only served training.
         rename: Returns the network's name of a tensor, of the file's name without the prefix.
 
     Raises:
@@ -45,9 +45,8 @@ def load_network(
     tensors = read_tensors(file)
     if prefix and all(name.startswith(prefix) for name in tensors):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    tensors = {
-        rename(name): tensor for name, tensor in tensors.items() if not name.startswith(unused)
-    }
+    tensors = {rename(name): tensor for name, tensor in tensors.items()}
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     with meta_device():
         network = make()
     try:

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import SamConfig
+from transformers.models.sam.configuration_sam import SamMaskDecoderConfig
 from transformers.models.sam.modeling_sam import SamMaskDecoder, SamPromptEncoder
 
 from modules.backend.control.annotators.segments.tiny_vit import TinyViT
@@ -62,12 +63,11 @@ class MobileSam(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        config = SamConfig()
-        decoder = config.mask_decoder_config
+        # SAM's own layers add that much; transformers has another number.
+        decoder = SamMaskDecoderConfig(layer_norm_eps=1e-5)
         decoder._attn_implementation = "sdpa"
-        decoder.layer_norm_eps = 1e-5  # that of SAM's own layers; transformers has another one
         self.image_encoder = TinyViT()
-        self.prompt_encoder = SamPromptEncoder(config)
+        self.prompt_encoder = SamPromptEncoder(SamConfig())
         self.mask_decoder = SamMaskDecoder(decoder)
 
     def forward(self, features: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
