@@ -94,6 +94,7 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
         *_of_file("upernet_global_small", "seg_ufade20k"),
+        Annotator("depth_zoe", (FileSet(("ZoeD_M12_N",), ending=".pt"),)),
         Annotator("normal_bae", (FileSet(("scannet",), ending=".pt"),)),
         Annotator("mobile_sam", (FileSet(("mobile_sam",), _MOBILE_SAM, ".pt"),)),
         Annotator("teed", (FileSet(("7_model",), _TEED),)),

@@ -88,7 +88,10 @@ _DEPTH = (
         a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
     ),
     _network("normal_bae", ("NormalMap",), "", "normal_bae", 100),
-    *(_network(name, ("Depth",), "", name) for name in ("depth_anything", "depth_anything_v2")),
+    *(
+        _network(name, ("Depth",), "", name)
+        for name in ("depth_anything", "depth_anything_v2", "depth_zoe")
+    ),
 )
 
 _EDGES = (
@@ -149,7 +152,6 @@ _UNAVAILABLE_DEPTH = (
             ("depth_hand_refiner", None, None),
             ("depth_leres", _REMOVE_NEAR, _REMOVE_BACKGROUND),
             ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),
-            ("depth_zoe", None, None),
         )
     ),
     unavailable(

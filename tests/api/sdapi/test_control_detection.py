@@ -59,7 +59,7 @@ def test_defaults_count_for_what_is_left_out_or_out_of_range(client: TestClient)
         ({"module": "cany", "input_images": ["x"]}, "Module not available: There is no preproc"),
         ({"module": "canny"}, "No image selected."),
         ({"module": "canny", "input_images": ["/etc/passwd"]}, "base64"),
-        ({"module": "depth_zoe", "input_images": ["x"]}, "Use depth_midas."),
+        ({"module": "depth_hand_refiner", "input_images": ["x"]}, "Use depth_midas."),
         ({"module": "instant_id_face_embedding", "input_images": ["x"]}, "Use an IP-Adapter."),
         ({"module": "clip_vision", "input_images": ["x"]}, "makes no picture"),
         ({"module": "inpaint_only", "input_images": ["x"]}, "makes no picture"),

@@ -18,6 +18,7 @@ from modules.backend.control.annotators import (
     soft_edges,
     straight_lines,
     teed,
+    zoe_depth,
 )
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
 from modules.backend.control.annotators.openpose.detector import OpenPose
@@ -85,6 +86,10 @@ def _load_depth_anything(files: Sequence[ModelFile], device: torch.device, *, ve
     return depth_anything.load_estimator(files[0], device, version)
 
 
+def _load_zoe_depth(files: Sequence[ModelFile], device: torch.device) -> Any:
+    return zoe_depth.load_estimator(files[0], device)
+
+
 def _load_mlsd(files: Sequence[ModelFile], device: torch.device) -> straight_lines.Mlsd:
     return load_network(straight_lines.Mlsd, files[0], device)
 
@@ -133,6 +138,10 @@ def _draw_depth(network: Any, image: Pixels, *_: float) -> Pixels:
 
 def _draw_depth_anything(network: Any, image: Pixels, *_: float) -> Pixels:
     return to_depth_image(depth_anything.estimate_depth(network, image))
+
+
+def _draw_zoe_depth(network: Any, image: Pixels, *_: float) -> Pixels:
+    return zoe_depth.draw_depth(zoe_depth.estimate_depth(network, image))
 
 
 def _draw_normals(network: Any, image: Pixels, background: float, _b: float) -> Pixels:
@@ -194,6 +203,7 @@ RUNNERS: Mapping[str, Runner] = {
     "normal_bae": Runner(_load_normal_bae, _draw_normals_bae),
     "depth_anything": Runner(partial(_load_depth_anything, version=1), _draw_depth_anything),
     "depth_anything_v2": Runner(partial(_load_depth_anything, version=2), _draw_depth_anything),
+    "depth_zoe": Runner(_load_zoe_depth, _draw_zoe_depth),
     "hed": Runner(_load_hed, _draw_hed),
     "hed_safe": Runner(_load_hed, partial(_draw_hed, is_safe=True)),
     "scribble_hed": Runner(_load_hed, _draw_hed, soft_edges.to_scribble),
