@@ -96,6 +96,8 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("upernet_global_small", "seg_ufade20k"),
         Annotator("depth_zoe", (FileSet(("ZoeD_M12_N",), ending=".pt"),)),
         Annotator("normal_bae", (FileSet(("scannet",), ending=".pt"),)),
+        *_of_file("250_16_swin_l_oneformer_ade20k_160k", "seg_ofade20k"),
+        *_of_file("150_16_swin_l_oneformer_coco_100ep", "seg_ofcoco"),
         Annotator("mobile_sam", (FileSet(("mobile_sam",), _MOBILE_SAM, ".pt"),)),
         Annotator("teed", (FileSet(("7_model",), _TEED),)),
         Annotator("anyline", (FileSet(("MTEED",), _ANYLINE),)),

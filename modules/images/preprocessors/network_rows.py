@@ -170,21 +170,18 @@ _UNAVAILABLE_LINES = (
     ),
 )
 
-_SEGMENTATION = "Use seg_ufade20k, or paint the segments yourself, and use the module none."
 _SEGMENTS = (
+    _network("seg_ofade20k", ("Segmentation",), "oneformer_ade20k", "seg_ofade20k", 100),
+    _network("seg_ofcoco", ("Segmentation",), "oneformer_coco", "seg_ofcoco"),
     _network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),
     _network("mobile_sam", ("Segmentation",), "", "mobile_sam"),
-)
-_UNAVAILABLE_SEGMENTS = tuple(
-    replace(
-        unavailable(name, ("Segmentation",), _SEGMENTATION, key=key, resolution=RESOLUTION),
-        priority=priority,
-    )
-    for name, key, priority in (
-        ("seg_ofade20k", "oneformer_ade20k", 100),
-        ("seg_ofcoco", "oneformer_coco", 0),
-        ("seg_anime_face", "anime_face_segment", 0),
-    )
+    unavailable(
+        "seg_anime_face",
+        ("Segmentation",),
+        "Use seg_ufade20k, or paint the segments yourself, and use the module none.",
+        key="anime_face_segment",
+        resolution=RESOLUTION,
+    ),
 )
 
 NETWORK_ROWS: tuple[Preprocessor, ...] = (
@@ -194,5 +191,4 @@ NETWORK_ROWS: tuple[Preprocessor, ...] = (
     *_SEGMENTS,
     *_UNAVAILABLE_DEPTH,
     *_UNAVAILABLE_LINES,
-    *_UNAVAILABLE_SEGMENTS,
 )

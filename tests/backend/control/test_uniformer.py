@@ -130,11 +130,11 @@ def test_each_class_has_its_colour():
 
 def test_the_file_serves_without_what_training_left_in_it(tmp_path: Path):
     models = ModelIndex.from_paths(Paths(ROOT, tmp_path))
-    assert default_preprocessor("Segmentation").name == "seg_ufade20k"
+    assert default_preprocessor("Segmentation").name == "seg_ofade20k"
     with pytest.raises(Unsupported, match=r"'seg_ufade20k' needs the file upernet_global_small.pt"):
         plan_preprocessing(models, "segmentation")
-    with pytest.raises(Unsupported, match=r"cannot run the preprocessor 'seg_ofade20k'. Use seg_u"):
-        plan_preprocessing(models, "oneformer_ade20k")
+    with pytest.raises(Unsupported, match=r"cannot run the preprocessor 'seg_anime_face'. Use se"):
+        plan_preprocessing(models, "anime_face_segment")
     folder = tmp_path / "models" / "ControlNet" / "annotators"
     folder.mkdir(parents=True)
     network = Segmenter().eval()

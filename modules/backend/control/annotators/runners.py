@@ -27,7 +27,7 @@ from modules.backend.control.annotators.openpose.networks import (
     FaceNetwork,
     HandNetwork,
 )
-from modules.backend.control.annotators.segments import mobile_sam, uniformer
+from modules.backend.control.annotators.segments import mobile_sam, oneformer, uniformer
 from modules.backend.control.annotators.weights import load_network
 from modules.images.preprocessors.normals import to_depth_image, to_normals
 from modules.images.preprocessors.poses import Pose
@@ -101,6 +101,10 @@ def _load_teed(files: Sequence[ModelFile], device: torch.device) -> teed.Teed:
 def _load_segmenter(files: Sequence[ModelFile], device: torch.device) -> uniformer.Segmenter:
     unused = ("auxiliary_head.",)
     return load_network(uniformer.Segmenter, files[0], device, unused=unused)
+
+
+def _load_oneformer(files: Sequence[ModelFile], device: torch.device) -> Any:
+    return oneformer.load_network(files[0], device)
 
 
 def _load_mobile_sam(files: Sequence[ModelFile], device: torch.device) -> mobile_sam.MobileSam:
@@ -186,6 +190,10 @@ def _draw_segments(network: Any, image: Pixels, *_: float) -> Pixels:
     return uniformer.find_segments(network, image)
 
 
+def _draw_classes(network: Any, image: Pixels, *_: float, classes: oneformer.Classes) -> Pixels:
+    return oneformer.find_segments(network, image, classes)
+
+
 def _find_regions(network: Any, image: Pixels, *_: float) -> Regions:
     return mobile_sam.find_regions(network, image)
 
@@ -218,6 +226,8 @@ RUNNERS: Mapping[str, Runner] = {
     "anyline": Runner(_load_teed, _draw_anyline),
     "mlsd": Runner(_load_mlsd, _draw_straight_lines),
     "seg_ufade20k": Runner(_load_segmenter, _draw_segments),
+    "seg_ofade20k": Runner(_load_oneformer, partial(_draw_classes, classes=oneformer.OF_ADE20K)),
+    "seg_ofcoco": Runner(_load_oneformer, partial(_draw_classes, classes=oneformer.OF_COCO)),
     "mobile_sam": Runner(_load_mobile_sam, _find_regions),
     "openpose": _POSE,
     "openpose_hand": _POSE,
