@@ -94,6 +94,7 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
         *_of_file("upernet_global_small", "seg_ufade20k"),
+        *_of_file("res101", "depth_leres"),
         Annotator("depth_zoe", (FileSet(("ZoeD_M12_N",), ending=".pt"),)),
         Annotator("normal_bae", (FileSet(("scannet",), ending=".pt"),)),
         *_of_file("250_16_swin_l_oneformer_ade20k_160k", "seg_ofade20k"),

@@ -87,6 +87,11 @@ _DEPTH = (
         resolution=RESOLUTION,
         a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
     ),
+    replace(
+        _network("depth_leres", ("Depth",), "", "depth_leres"),
+        a=_REMOVE_NEAR,
+        b=_REMOVE_BACKGROUND,
+    ),
     _network("normal_bae", ("NormalMap",), "", "normal_bae", 100),
     *(
         _network(name, ("Depth",), "", name)
@@ -146,13 +151,14 @@ _POSES = (
 )
 
 _UNAVAILABLE_DEPTH = (
-    *(
-        unavailable(name, ("Depth",), "Use depth_midas.", resolution=RESOLUTION, a=a, b=b)
-        for name, a, b in (
-            ("depth_hand_refiner", None, None),
-            ("depth_leres", _REMOVE_NEAR, _REMOVE_BACKGROUND),
-            ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),
-        )
+    unavailable("depth_hand_refiner", ("Depth",), "Use depth_midas.", resolution=RESOLUTION),
+    unavailable(
+        "depth_leres++",
+        ("Depth",),
+        "Use depth_leres.",
+        resolution=RESOLUTION,
+        a=_REMOVE_NEAR,
+        b=_REMOVE_BACKGROUND,
     ),
     unavailable(
         "normal_dsine",

@@ -13,6 +13,7 @@ import torch
 from modules.backend.control.annotators import (
     depth,
     depth_anything,
+    leres,
     line_art,
     normal_bae,
     soft_edges,
@@ -86,6 +87,11 @@ def _load_depth_anything(files: Sequence[ModelFile], device: torch.device, *, ve
     return depth_anything.load_estimator(files[0], device, version)
 
 
+def _load_leres(files: Sequence[ModelFile], device: torch.device) -> leres.Leres:
+    file, unused = files[0], leres.UNUSED
+    return load_network(leres.Leres, file, device, unused=unused, rename=leres.rename_key)
+
+
 def _load_zoe_depth(files: Sequence[ModelFile], device: torch.device) -> Any:
     return zoe_depth.load_estimator(files[0], device)
 
@@ -142,6 +148,10 @@ def _draw_depth(network: Any, image: Pixels, *_: float) -> Pixels:
 
 def _draw_depth_anything(network: Any, image: Pixels, *_: float) -> Pixels:
     return to_depth_image(depth_anything.estimate_depth(network, image))
+
+
+def _draw_leres(network: Any, image: Pixels, near: float, background: float) -> Pixels:
+    return leres.draw_depth(leres.estimate_depth(network, image), near, background)
 
 
 def _draw_zoe_depth(network: Any, image: Pixels, *_: float) -> Pixels:
@@ -211,6 +221,7 @@ RUNNERS: Mapping[str, Runner] = {
     "normal_bae": Runner(_load_normal_bae, _draw_normals_bae),
     "depth_anything": Runner(partial(_load_depth_anything, version=1), _draw_depth_anything),
     "depth_anything_v2": Runner(partial(_load_depth_anything, version=2), _draw_depth_anything),
+    "depth_leres": Runner(_load_leres, _draw_leres),
     "depth_zoe": Runner(_load_zoe_depth, _draw_zoe_depth),
     "hed": Runner(_load_hed, _draw_hed),
     "hed_safe": Runner(_load_hed, partial(_draw_hed, is_safe=True)),
