@@ -42,7 +42,7 @@ def rename_key(key: str) -> str:
 class _SameConv(nn.Conv2d):
     """A convolution that pads as TensorFlow does: as much as it needs, the odd pixel at the end."""
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+    def forward(self, input: Tensor) -> Tensor:
         (size, _), (stride, _) = self.kernel_size, self.stride
         pads: list[int] = []
         for side in (input.shape[3], input.shape[2]):
