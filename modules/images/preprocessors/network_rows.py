@@ -12,7 +12,7 @@ from modules.images.preprocessors.row import RESOLUTION, Preprocessor, Slider
 _REMOVE_NEAR = Slider("Remove Near %", 0, 0, 100, 0.1)
 _REMOVE_BACKGROUND = Slider("Remove Background %", 0, 0, 100, 0.1)
 _SAFE_STEPS = Slider("Safe Steps", 2, 0, 10, 1)
-_MEDIAPIPE = "by MediaPipe"
+_WHOLE_BODY_NETWORKS = "by MediaPipe, or by DWPose"
 _POSE_NETWORKS = "by MediaPipe, or by OpenPose"
 _SOFT_EDGE = ("SoftEdge",)
 _SCRIBBLE = ("Scribble", "SparseCtrl")
@@ -131,7 +131,7 @@ _POSES = (
             ("openpose_full", 100),
         )
     ),
-    _network("dw_openpose_full", ("OpenPose",), "", "dw_openpose_full", 0, _MEDIAPIPE),
+    _network("dw_openpose_full", ("OpenPose",), "", "dw_openpose_full", 0, _WHOLE_BODY_NETWORKS),
     *(
         unavailable(name, ("OpenPose",), "Use openpose_full.", key=key, resolution=RESOLUTION)
         for name, key in (

@@ -23,6 +23,7 @@ from modules.backend.control.annotators import (
 )
 from modules.backend.control.annotators.mediapipe import PoseFiles, PoseNetworks
 from modules.backend.control.annotators.openpose.detector import OpenPose
+from modules.backend.control.annotators.openpose.dwpose import DwPose, read_network
 from modules.backend.control.annotators.openpose.networks import (
     BodyNetwork,
     FaceNetwork,
@@ -40,6 +41,8 @@ from modules.models.annotators import (
     FACE_POINTS,
     HAND_MODEL,
     HAND_POINTS,
+    PEOPLE_MODEL,
+    WHOLE_BODY_MODEL,
 )
 from modules.models.files.scan import ModelFile
 
@@ -127,7 +130,9 @@ def _load_normal_bae(files: Sequence[ModelFile], device: torch.device) -> normal
     )
 
 
-def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | PoseNetworks:
+def _load_poses(
+    files: Sequence[ModelFile], device: torch.device
+) -> DwPose | OpenPose | PoseNetworks:
     by_name = {file.stem.casefold(): file for file in files}
     if body := by_name.get(BODY_MODEL):
         hand, face = by_name.get(HAND_MODEL), by_name.get(FACE_MODEL)
@@ -136,6 +141,8 @@ def _load_poses(files: Sequence[ModelFile], device: torch.device) -> OpenPose | 
             load_network(HandNetwork, hand, device) if hand else None,
             load_network(FaceNetwork, face, device) if face else None,
         )
+    if detector := by_name.get(PEOPLE_MODEL):
+        return DwPose(read_network(detector), read_network(by_name[WHOLE_BODY_MODEL]))
     detector, points = (file.path for file in files[:2])
     hand, face = (by_name.get(name) for name in (HAND_POINTS, FACE_POINTS))
     paths = PoseFiles(detector, points, hand and hand.path, face and face.path)
@@ -209,7 +216,7 @@ def _find_regions(network: Any, image: Pixels, *_: float) -> Regions:
 
 
 def _find_pose(
-    network: OpenPose | PoseNetworks, image: Pixels, *_: float, with_body: bool = True
+    network: DwPose | OpenPose | PoseNetworks, image: Pixels, *_: float, with_body: bool = True
 ) -> Pose:
     return network.find(image, with_body=with_body)
 
