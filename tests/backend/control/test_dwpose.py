@@ -79,7 +79,7 @@ def test_people_have_their_points_in_openposes_order():
         p0=(144, 192, 0.9), p5=(180, 200, 0.8), p6=(100, 200, 0.8), p10=(144, 0, 0.29),
         p2=(140, 180, 0.5), p1=(150, 180, 0.5), p23=(20, 30, 0.6), **hand,
     )  # fmt: skip
-    pose = DwPose(detector, points).find(IMAGE)  # pyright: ignore[reportArgumentType]
+    pose = DwPose(detector, points).find(IMAGE)
     (square,), (cut,) = detector.seen, points.seen
     assert square.shape == (1, 3, 640, 640)
     assert square[0, :, 100, 100].tolist() == [200, 0, 0]
@@ -102,7 +102,7 @@ def test_people_have_their_points_in_openposes_order():
     assert person.right_hand == ()
     assert len(person.face) == 70
     assert person.face[68:] == (person.body[14], person.body[15])
-    nobody = DwPose(detect(), points).find(IMAGE)  # pyright: ignore[reportArgumentType]
+    nobody = DwPose(detect(), points).find(IMAGE)
     assert nobody.people == ()
 
 
