@@ -82,7 +82,7 @@ class Registries:
         json_formats: Programs that write JSON into images; the first row that matches is used.
         filename_tokens: Computed tokens of filename patterns.
         tasks: What a request that generates images can ask for.
-        job_kinds: What a job can be besides that.
+        job_kinds: The kinds of jobs that generate no images.
         scripts: Generators over requests.
         recipes: Ways of making one checkpoint of others.
         settings_sections: Sections of the Settings tab, with the options of extensions.

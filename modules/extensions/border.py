@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -185,13 +186,12 @@ class Border:
         def build(engine: Any) -> None:
             import gradio as gr
 
-            from modules.ui.notices import notice
-
             try:
                 build_tab(engine)
             except (Exception, SystemExit) as error:  # noqa: BLE001  any code can be in an extension
                 sentence = self._record.report(f"cannot build its tab '{tab.name}'", error)
-                gr.HTML(notice("error", sentence), padding=False)
+                text = f'<p class="notice error" role="status">{html.escape(sentence)}</p>'
+                gr.HTML(text, padding=False)
 
         return replace(tab, build=build)
 

@@ -56,7 +56,7 @@ class StepExtensionRow:
         """Return whether it takes part in a pass.
 
         Raises:
-            ExtensionFailed: it cannot tell.
+            ExtensionFailed: its check fails.
         """
         with naming_extension(self.report, self.name):
             return bool(self.applies(request, settings))

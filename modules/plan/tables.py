@@ -1,10 +1,12 @@
-"""PlanTables: the tables in which the planner looks up the names of a request."""
+"""PlanTables and PlanSources: where planners look up the names of a request."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from modules.core.registry import Registry
+from modules.models.index import ModelIndex
 from modules.models.merging.recipes import RECIPES, Recipe
 from modules.models.upscaling.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.tasks import TASKS, Task
@@ -26,3 +28,18 @@ class PlanTables:
 
 
 BUILTIN_TABLES = PlanTables()
+
+
+@dataclass(frozen=True)
+class PlanSources:
+    """What the planners of JOB_KINDS look up.
+
+    Args:
+        models: The model files.
+        tables: Upscalers and other tables.
+        face_detector: The weights of the network that finds faces; None where there is none.
+    """
+
+    models: ModelIndex
+    tables: PlanTables
+    face_detector: Path | None = None

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from modules.backend.loading.scratch import convert
+
 T = TypeVar("T")
 
 PIECE_BYTES = 4 << 20
@@ -104,8 +106,4 @@ class _Copier(threading.local):
             return
         data = self._buffer[: piece.target.numel() * piece.dtype.itemsize]
         self._read(data.numpy().data, piece)
-        values = data.view(piece.dtype).split(ITEMS_AT_ONCE)
-        # Torch converts value by value between the two, but by vectors from and to 32 bits, which hold both exactly.
-        in_two = (piece.dtype, piece.target.dtype) == (torch.float16, torch.bfloat16)
-        for part, target in zip(values, piece.target.split(ITEMS_AT_ONCE), strict=True):
-            target.copy_(self._wide[: part.numel()].copy_(part) if in_two else part)
+        convert(data.view(piece.dtype), piece.target, self._wide)

@@ -77,7 +77,7 @@ class TensorMerger:
 
         Raises:
             BadFile: a file was cut short, or has changed.
-        ExtensionFailed: the formula of an extension raises an error, or returns something else.
+            ExtensionFailed: the formula of an extension raises an error, or returns something else.
         """
         dtype = DTYPES[tensor.info.dtype]
         a, *others = self._files.checkpoints

@@ -12,10 +12,13 @@ from modules.backend.loading.scratch import Scratch
 from modules.backend.networks.layers import ChangeableLayers, Layer, find_partial_attentions
 from modules.backend.networks.lora_change import ChangeError, LoraChange, change_bias, change_weight
 from modules.backend.networks.lora_file import read_lora
+from modules.backend.networks.low_rank import add_product, join_factors
 from modules.core.errors import WebUIError
 from modules.plan.networks.loras import LoraUse
 
 WEIGHT, BIAS = "weight", "bias"
+# In 32 bits they stay in the processor's cache.
+_ITEMS_AT_ONCE = 1 << 19
 _MAX_LAYERS_SHOWN = 2
 
 
@@ -81,10 +84,17 @@ def add_changes(
 
 
 class FoldMemory:
-    """Memory for the computation on one layer after another: for its weight, and for two changes of it."""
+    """Memory for the computation on one layer after another.
+
+    Attributes:
+        weight: For its weight in 32 bits.
+        changes: For two changes of it, or the factors of one.
+        wide: For some values of it in 32 bits.
+    """
 
     def __init__(self) -> None:
         self.weight = Scratch()
+        self.wide = torch.empty(_ITEMS_AT_ONCE)
         self.changes = (Scratch(), Scratch())
 
 
@@ -122,6 +132,27 @@ def apply_changes(
             changed = current = result
             free, taken = taken, free
     return changed
+
+
+def change_in_place(
+    name: str, parameter: Tensor, planned: list[PlannedChange], memory: FoldMemory
+) -> bool:
+    """Apply all changes to a weight or bias, rounding it once, and return whether anything changes it.
+
+    The arguments are those of `apply_changes`.
+    """
+    if name == WEIGHT:
+        factors = join_factors([one.change for one in planned], parameter, memory.changes)
+        if factors is not None:
+            add_product(parameter, factors, memory.weight)
+            for one in planned:
+                one.report.used += 1
+            return True
+    changed = apply_changes(name, parameter, planned, memory)
+    if changed is None:
+        return False
+    parameter.copy_(changed)
+    return True
 
 
 def collect_notes(reports: Iterable[LoraReport]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from modules.backend.components import Components
+from modules.backend.loading.scratch import convert, is_converted_in_two
 from modules.backend.networks.layer_changes import (
     BIAS,
     WEIGHT,
@@ -21,6 +22,7 @@ from modules.backend.networks.layer_changes import (
     PlannedChange,
     add_changes,
     apply_changes,
+    change_in_place,
     collect_notes,
 )
 from modules.backend.networks.layers import ChangeableLayers, Layer
@@ -86,9 +88,9 @@ class FoldedLoras:
         before = {key: one for (net, key), one in self._changed.items() if net == network}
         for key, original in self._read_originals(network, before):
             parameter, (path, _, name) = before[key], key.rpartition(".")
-            parameter.copy_(original)
+            _restore(parameter, original, memory)
             layer = by_path.get(path)
-            if layer is None or not _apply(name, parameter, plan[layer], memory):
+            if layer is None or not change_in_place(name, parameter, plan[layer], memory):
                 del self._changed[network, key]
         for layer, planned in plan.items():
             for name in (WEIGHT, BIAS):
@@ -110,8 +112,10 @@ class FoldedLoras:
                 layer.module.bias = bias
                 self._added_biases.append(layer.module)
             return
-        if _apply(name, parameter, planned, memory):
-            self._changed[layer.network, f"{layer.path}.{name}"] = parameter
+        key = layer.network, f"{layer.path}.{name}"
+        self._changed[key] = parameter  # an error may leave it changed
+        if not change_in_place(name, parameter, planned, memory):
+            del self._changed[key]
 
     def _read_originals(
         self, network: Network, keys: Mapping[str, nn.Parameter]
@@ -128,12 +132,9 @@ class FoldedLoras:
             raise OriginalsLost(str(error)) from error
 
 
-def _apply(
-    name: str, parameter: nn.Parameter, planned: list[PlannedChange], memory: FoldMemory
-) -> bool:
-    """Change a weight or bias in place, and return whether anything changes it."""
-    changed = apply_changes(name, parameter, planned, memory)
-    if changed is None:
-        return False
-    parameter.copy_(changed)
-    return True
+def _restore(parameter: nn.Parameter, original: Tensor, memory: FoldMemory) -> None:
+    """Copy a weight of the file, rounded to the parameter's dtype."""
+    if is_converted_in_two(original, parameter) and parameter.is_contiguous():
+        convert(original.contiguous(), parameter.data, memory.wide)
+    else:
+        parameter.copy_(original)

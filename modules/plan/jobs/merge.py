@@ -31,8 +31,8 @@ from modules.models.merging.sources import MergeSource
 from modules.params.requests.merge import NO_VAE, MergeRequest
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
-from modules.plan.jobs.sources import PlanSources
 from modules.plan.networks.loras import LoraUse, plan_loras
+from modules.plan.tables import PlanSources
 from modules.prompt.extra_networks import extract_networks
 
 LETTERS = "ABC"
