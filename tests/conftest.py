@@ -6,9 +6,11 @@ share what the file's fixtures made; so do all in the browser, which share one s
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import json
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -186,6 +188,20 @@ def idle_engine(
     yield engine
     executor.release()
     engine.stop()
+
+
+@contextlib.contextmanager
+def no_network() -> Iterator[None]:
+    """Refuse connections in the block, as loading and generating need none."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("loading and generating need no network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
@@ -33,7 +34,7 @@ from tests.conftest import ROOT, write_listed_depth
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
 
 EXAMPLE = Path(__file__).parent / "extension_example"
-SMALL = {"width": 64, "height": 64, "steps": 2, "seed": 1}
+SMALL: dict[str, Any] = {"width": 64, "height": 64, "steps": 2, "seed": 1}
 BODY = {**SMALL, "save_images": True}
 WITHOUT_PAGE, WITH_PAGE = Flags(nowebui=True), Flags()
 StartApp = Callable[..., tuple[Engine, TestClient]]
@@ -225,10 +226,16 @@ def test_a_script_of_an_extension_is_listed_and_run_by_the_api(start: StartApp):
 
 
 @pytest.mark.usefixtures("loud")
-@pytest.mark.parametrize("name", ["disable_all_extensions", "disable_extra_extensions"])
-def test_extensions_can_be_disabled_for_one_start(paths: Paths, name: str):
+@pytest.mark.parametrize(
+    "flags",
+    [
+        Flags(nowebui=True, disable_all_extensions=True),
+        Flags(nowebui=True, disable_extra_extensions=True),
+    ],
+)
+def test_extensions_can_be_disabled_for_one_start(paths: Paths, flags: Flags):
     assert "Jump" in app.make_registries(WITHOUT_PAGE, paths).samplers.names()
-    disabled = app.make_registries(Flags(nowebui=True, **{name: True}), paths)
+    disabled = app.make_registries(flags, paths)
     assert "Jump" not in disabled.samplers.names()
 
 
@@ -465,6 +472,7 @@ def test_one_that_hangs_is_left_out_after_a_while(paths: Paths):
 LOAD = """
 import sys
 from pathlib import Path
+from typing import Any
 from modules import app
 from modules.api.routes import add_routes
 from modules.core.flags import Flags

@@ -24,7 +24,7 @@ JOB = {
     "prompt": "a red circle",
     "width": 64,
     "height": 64,
-    "steps": 60,
+    "steps": 16,
     "sampler_name": "Euler",
 }
 
@@ -113,7 +113,7 @@ def test_a_killed_server_loses_no_finished_image_and_the_queue_continues(
     server.follow_until(killed, lambda event: event["images"] >= 2)
     server.stop(signal.SIGKILL)
     files = {path: path.read_bytes() for path in tmp_path.glob("outputs/txt2img-images/*/*.png")}
-    saved = {path: data for path, data in files.items() if b"Steps: 60" in data}
+    saved = {path: data for path, data in files.items() if b"Steps: 16" in data}
     assert 2 <= len(saved) < 50
 
     server = start()
@@ -133,7 +133,7 @@ def test_a_killed_server_loses_no_finished_image_and_the_queue_continues(
     for path, content in saved.items():
         assert path.read_bytes() == content
         with Image.open(path) as image:
-            assert image.info["parameters"].startswith("a red circle\nSteps: 60")
+            assert image.info["parameters"].startswith("a red circle\nSteps: 16")
     assert server.call(f"/jobs/{waiting}")["images"][0]["seed"] == 7
     assert ImageChops.difference(server.image_of(waiting), before).getbbox() is None
     retried = server.call(f"/jobs/{killed}/retry", {})

@@ -8,7 +8,7 @@ python tools/benchmark.py load        a full-size SD 1.5 checkpoint, over diffus
 python tools/benchmark.py api         the queue and the HTTP API: round trip, latency while generating, load, restart
 python tools/benchmark.py page        the page in Chromium, over a page of one text box of the same Gradio
 python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: first paint, scrolling, search (a part of page, too)
-python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, seen and found
+python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, visible and found
 python tools/benchmark.py merge       two full-size SD 1.5 checkpoints merged, over copying one; memory
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
 python tools/benchmark.py controlnet  a step with a ControlNet of full size, over the bare stock pipeline; its loading, over a plain
@@ -18,7 +18,7 @@ python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandr
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone
 python tools/benchmark.py cluster     two workers of one thread each, over one; what Ray costs a picture, its start and memory;
                                       a simulation of 64 workers and 10,000 jobs
-python tools/benchmark.py peers       pictures of full-size models beside bare diffusers and stable-diffusion.cpp;
+python tools/benchmark.py peers       pictures of full-size models compared with bare diffusers and stable-diffusion.cpp;
                                       --only ours-full,diffusers-fp32 --sizes 256 --models sd15 for a part
 python tools/benchmark.py samplers    each sampler's own milliseconds per step, and those of diffusers' scheduler
 

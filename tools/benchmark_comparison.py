@@ -25,7 +25,7 @@ class Figure:
     """A figure that both outputs have.
 
     Args:
-        line: The words around it; "#" stands for the figures.
+        line: The words around it; "#" replaces the figures.
         before: Of the earlier output.
         now: Of this one.
     """

@@ -98,7 +98,7 @@ def _start(executor: Executor, count: int) -> None:
 
 
 def _load(workers: Executor, plan: Plan) -> None:
-    """Load the checkpoint in every worker and print the memory of each, beside the model."""
+    """Load the checkpoint in every worker and print the memory of each, next to that of the model."""
     workers.submit(LoadModel(plan.model)).result()
     _all_at_once(workers, [plan] * 4)
     used = [worker.memory_used for worker in workers.workers() if worker.memory_used is not None]

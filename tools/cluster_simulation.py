@@ -35,14 +35,14 @@ class SleepingLink:
 
     Args:
         name: Its name.
-        seen: Receives the prompt of each job, which names its source here.
+        prompts: Receives the prompt of each job, which names its source here.
     """
 
     machine = "here"
 
-    def __init__(self, name: str, seen: list[str]) -> None:
+    def __init__(self, name: str, prompts: list[str]) -> None:
         self.name = name
-        self._seen = seen
+        self._prompts = prompts
 
     def start(self) -> WorkerFacts:
         """Say that it is there."""
@@ -54,7 +54,7 @@ class SleepingLink:
         """Sleep over a plan."""
         del cancel, on_memory
         if isinstance(work, Plan):
-            self._seen.append(work.request.prompt)
+            self._prompts.append(work.request.prompt)
             sink(Phase("Sleeping"))
             time.sleep(SECONDS_PER_JOB)
             sink(Progress(1, 1))
@@ -79,13 +79,13 @@ def run(count: int = JOBS, workers: int = WORKERS) -> None:
     from modules.engine.engine import Engine
     from modules.engine.executors.pool import WorkerPool
 
-    seen: list[str] = []
+    prompts: list[str] = []
     process = psutil.Process()
     with tempfile.TemporaryDirectory() as data:
         flags = parse_flags(["--data-dir", data, "--nowebui"])
         paths = make_paths(flags)
         local = make_engine(flags, paths)
-        pool = WorkerPool([SleepingLink(f"worker {n}", seen) for n in range(workers)])
+        pool = WorkerPool([SleepingLink(f"worker {n}", prompts) for n in range(workers)])
         engine = Engine(paths, pool, local.tokenizer, local.registries)
         engine.start()
         engine.queue.pause()
@@ -110,20 +110,20 @@ def run(count: int = JOBS, workers: int = WORKERS) -> None:
         f" of {most:.0f} that they could take; {processor / count * 1000:.1f} ms of the processor each"
     )
     print(
-        f"turns of {len(SOURCES)} sources: none was ever ahead of another by more than {most_ahead(seen)} jobs;"
+        f"turns of {len(SOURCES)} sources: none was ever ahead of another by more than {most_ahead(prompts)} jobs;"
         f" memory at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB"
     )
 
 
-def most_ahead(seen: list[str]) -> int:
+def most_ahead(sources: list[str]) -> int:
     """Return by how many jobs any source was ever ahead of another one; all have equally many.
 
     Args:
-        seen: The source of each job, in the order in which they began.
+        sources: The source of each job, in the order in which they began.
     """
     counts: Counter[str] = Counter(dict.fromkeys(SOURCES, 0))
     most = 0
-    for source in seen:
+    for source in sources:
         counts[source] += 1
         most = max(most, max(counts.values()) - min(counts.values()))
     return most

@@ -1,24 +1,28 @@
-"""What a ControlNet costs: steps over the stock pipeline with the same components, its loading, and jobs without a unit.
+"""What a ControlNet costs: a step over the stock pipeline's with the same components, its loading, and a step without a unit.
 
-On a machine that has other work the ratio of the pairs is noise: the number of operations is not, and work of others only
-ever makes a run slower, so that the fastest runs say more than the median.
+Steps are those of one thread, in pairs, and the networks of both sides take turns block by block: see tools/paired_steps.
 """
 
 from __future__ import annotations
 
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tools import full_size
+from tools.paired_steps import Run, Turns, compare_steps
 
 _PROMPT = "a red circle on a blue background"
 _SIDE = 256
-_STEPS = 3
+_PAIRS_PER_ROUND = 2
+_COUNTED_STEPS = 2  # of the runs whose operations are counted
 _HINT_WIDTHS = (16, 16, 32, 32, 96, 96, 256, 320)
 _ENCODER = ("input_blocks.", "middle_block.", "time_embed.")
 _UNET = "model.diffusion_model."
@@ -30,30 +34,55 @@ def run(rounds: int, compare: Compare) -> None:
     """Print all ratios."""
     with tempfile.TemporaryDirectory() as folder:
         setup = _Setup(Path(folder))
-        sides = {
-            f"{_STEPS} steps with a unit, over the stock pipeline": (setup.ours, setup.stock()),
-            f"{_STEPS} steps without one, over the loop alone": (setup.without_units, setup.loop),
-            "loading, over a plain read": (setup.load, setup.read),
+        steps = _PAIRS_PER_ROUND * rounds + 1
+        stock = setup.stock()
+        sides: dict[str, tuple[Callable[[int], Run], Callable[[int], Run]]] = {
+            "a step with a unit, over the stock pipeline's": (setup.ours, stock),
+            "a step without one, over the loop alone": (setup.without_units, setup.loop),
         }
         for name, (ours, bare) in sides.items():
-            ratios, our_times, bare_times = compare(ours, bare, rounds)
+            compared = compare_steps(ours(steps), bare(steps), setup.clock)
+            counts = [_count_operations(side(_COUNTED_STEPS)) for side in (ours, bare)]
             print(
-                f"{name}: {statistics.median(our_times):.2f} s and {statistics.median(bare_times):.2f} s; ratio, median"
-                f" of {rounds} pairs: {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f}),"
-                f" of the fastest runs: {min(our_times) / min(bare_times):.3f}{_operations(ours, bare)}"
+                f"{name}: {compared.describe()}; of the operations: {counts[0] / counts[1]:.4f}",
+                flush=True,
             )
+        ratios, ours_s, bare_s = compare(setup.load, setup.read, rounds)
+        print(
+            f"loading, over a plain read: {statistics.median(ours_s):.2f} s and {statistics.median(bare_s):.2f} s; ratio,"
+            f" median of {rounds} pairs: {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})"
+        )
 
 
-def _operations(ours: Side, bare: Side) -> str:
-    """Return the ratio of the floating-point operations of two sides; "" where they compute nothing."""
+def _count_operations(run: Run) -> int:
+    """Return the floating-point operations of a run."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    counts: list[int] = []
-    for side in (ours, bare):
-        with FlopCounterMode(display=False) as counter:
-            side()
-        counts.append(counter.get_total_flops())
-    return f", of the operations: {counts[0] / counts[1]:.4f}" if all(counts) else ""
+    with FlopCounterMode(display=False) as counter:
+        run(Turns())
+    return int(counter.get_total_flops())
+
+
+@contextmanager
+def _block_by_block(turns: Turns, *networks: Any) -> Iterator[None]:
+    """Let the run of this thread wait after each block of its networks, which the other run may have, too."""
+    own = threading.get_ident()
+
+    def wait(*_: object) -> None:
+        if threading.get_ident() == own:
+            turns.after_part()
+
+    blocks = [
+        block
+        for network in networks
+        for block in (*network.down_blocks, network.mid_block, *getattr(network, "up_blocks", ()))
+    ]
+    hooks = [block.register_forward_hook(wait) for block in blocks]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def write_controlnet(path: Path) -> Path:
@@ -107,13 +136,18 @@ class _Setup:
             prompt=_PROMPT,
             width=_SIDE,
             height=_SIDE,
-            steps=_STEPS,
             sampler_name="Euler",
             seed=1,
             control_units=(unit,),
         )
         settings = Settings(precision="Half")
-        self.plan = make_plan(request, index, index.find_checkpoint("model"), settings)
+        checkpoint = index.find_checkpoint("model")
+
+        def plan(steps: int) -> Any:
+            return make_plan(request.replace(steps=steps), index, checkpoint, settings)
+
+        self._plan = plan
+        self.plan = plan(_COUNTED_STEPS)
         tokenizer = ClipTokenizer(configs / "clip" / "bpe_simple_vocab_16e6.txt.gz")
         self.runner = Runner(DeviceOptions(use_cpu=not torch.cuda.is_available()), tokenizer)
         self.model = self.runner.models.acquire(self.plan.model)
@@ -144,21 +178,37 @@ class _Setup:
 
         return self.model.control_networks.get(model, load)
 
-    def _run(self, plan: Any, *, has_units: bool) -> float:
+    def clock(self) -> float:
+        """Return the time of this thread on the processor; with a graphics card that of the clock, once it has nothing left to do."""
+        import torch
+
+        if self.runner.device.torch_device.type == "cuda":
+            torch.cuda.synchronize()
+            return time.perf_counter()
+        return time.thread_time()
+
+    def _run(self, plan: Any, turns: Turns, *networks: Any, has_units: bool) -> None:
         import torch
 
         from modules.backend.control.units import prepare_units
+        from modules.backend.denoise.step_extensions import StepExtension, StepState
         from modules.backend.noise.noise import ImageNoise, noise_options
         from modules.backend.pipelines.sampling_run import make_run_sigmas
 
+        class AfterStep(StepExtension):
+            def on_step(self, state: StepState) -> None:
+                del state
+                turns.after_step()
+
+        torch.set_num_threads(1)
         model, device = self.model, self.runner.device.torch_device
         options = noise_options(plan, model.components.latent_format)
         noise = ImageNoise(plan.batches[0], self.shape, device, options)
-        started_at = time.perf_counter()
-        with torch.inference_mode():
+        call = partial(model.pipeline, plan, model.model_sigmas, self.conditioning, noise)
+        with _block_by_block(turns, model.components.unet, *networks), torch.inference_mode():
             if not has_units:
-                model.pipeline(plan, model.model_sigmas, self.conditioning, noise)
-                return _elapsed(device, started_at)
+                call(extensions=(AfterStep(),))
+                return
             units = prepare_units(
                 plan,
                 model.components,
@@ -168,27 +218,28 @@ class _Setup:
                 0,
             )
             with units.use():
-                model.pipeline(
-                    plan,
-                    model.model_sigmas,
-                    self.conditioning,
-                    noise,
-                    extensions=units.extensions,
-                )
-        return _elapsed(device, started_at)
+                call(extensions=(*units.extensions, AfterStep()))
 
-    def ours(self) -> float:
-        """Run the steps with a unit whose picture is encoded anew."""
-        self._network().forget()
-        return self._run(self.plan, has_units=True)
+    def ours(self, steps: int) -> Run:
+        """Return a run with a unit whose picture is encoded anew."""
+        plan = self._plan(steps)
 
-    def without_units(self) -> float:
-        """Run the steps of a job without a unit."""
-        return self._run(replace(self.plan, control=()), has_units=True)
+        def run(turns: Turns) -> None:
+            network = self._network()
+            network.forget()
+            self._run(plan, turns, network.network, has_units=True)
 
-    def loop(self) -> float:
-        """Run the steps without asking for units."""
-        return self._run(replace(self.plan, control=()), has_units=False)
+        return run
+
+    def without_units(self, steps: int) -> Run:
+        """Return the run of a job without a unit."""
+        plan = replace(self._plan(steps), control=())
+        return lambda turns: self._run(plan, turns, has_units=True)
+
+    def loop(self, steps: int) -> Run:
+        """Return a run that asks for no units."""
+        plan = replace(self._plan(steps), control=())
+        return lambda turns: self._run(plan, turns, has_units=False)
 
     def load(self) -> float:
         """Load the ControlNet."""
@@ -206,8 +257,8 @@ class _Setup:
         self.path.read_bytes()
         return time.perf_counter() - started_at
 
-    def stock(self) -> Side:
-        """Return what runs the steps in diffusers' pipeline, with the same networks."""
+    def stock(self) -> Callable[[int], Run]:
+        """Return what makes a run of diffusers' pipeline, with the same networks."""
         import torch
         from diffusers import EulerDiscreteScheduler, StableDiffusionControlNetPipeline
 
@@ -233,20 +284,29 @@ class _Setup:
         latents = torch.randn((1, *self.shape), generator=torch.Generator().manual_seed(1))
         cond, uncond = self.conditioning.conds[0], self.conditioning.uncond
 
-        def bare() -> float:
-            started_at = time.perf_counter()
-            pipeline(
-                image=self.image,
-                prompt_embeds=cond.at_step(0),
-                negative_prompt_embeds=uncond.at_step(0),
-                latents=latents.to(base.device, components.unet.dtype),
-                width=_SIDE,
-                height=_SIDE,
-                num_inference_steps=_STEPS,
-                guidance_scale=7.0,
-                output_type="latent",
-            )
-            return _elapsed(base.device, started_at)
+        def bare(steps: int) -> Run:
+            def run(turns: Turns) -> None:
+                def go_on(*arguments: Any) -> dict[str, Any]:
+                    turns.after_step()
+                    return arguments[-1]
+
+                torch.set_num_threads(1)
+                with _block_by_block(turns, pipeline.unet, pipeline.controlnet):
+                    pipeline(
+                        image=self.image,
+                        prompt_embeds=cond.at_step(0),
+                        negative_prompt_embeds=uncond.at_step(0),
+                        latents=latents.to(base.device, components.unet.dtype),
+                        width=_SIDE,
+                        height=_SIDE,
+                        num_inference_steps=steps,
+                        guidance_scale=7.0,
+                        output_type="latent",
+                        callback_on_step_end=go_on,
+                        callback_on_step_end_tensor_inputs=[],
+                    )
+
+            return run
 
         return bare
 

@@ -3,7 +3,7 @@
 python tools/docs_tables.py            write them
 python tools/docs_tables.py --check    fail if one of them is not as it would be written
 
-A table stands between two comments, the first of which names it: <!-- table: samplers --> and <!-- end -->.
+A table is placed between two comments, the first of which names it: <!-- table: samplers --> and <!-- end -->.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from modules.sampling.schedules import SCHEDULES  # noqa: E402
 
 _OTHER_UNIT = re.compile(r"ControlNet [1-9]")
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
-# What `engine/image_saver` and `infotext/text_format` write besides fields and options.
+# What `engine/image_saver` and `infotext/text_format` write in addition to fields and options.
 SAVER_KEYS = {
     "Model": "Name of the checkpoint.",
     "Model hash": "The first ten digits of the SHA-256 of its file.",
@@ -189,8 +189,14 @@ def request_fields(model: type[BaseModel], *without: type[BaseModel]) -> str:
 def routes(prefix: str) -> str:
     """Return the routes below a path, with what they do."""
     with tempfile.TemporaryDirectory() as folder:
-        given = ["--nowebui", "--api-server-stop", "--disable-all-extensions", "--data-dir", folder]
-        parsed = parse_flags(given)
+        arguments = [
+            "--nowebui",
+            "--api-server-stop",
+            "--disable-all-extensions",
+            "--data-dir",
+            folder,
+        ]
+        parsed = parse_flags(arguments)
         engine = app.make_engine(parsed, app.make_paths(parsed))
         server = FastAPI()
         add_routes(server, engine, parsed)

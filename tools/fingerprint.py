@@ -4,7 +4,7 @@ python tools/fingerprint.py > before.tsv                 record the repository a
 python tools/fingerprint.py --against before.tsv         run them again; 1 and the cases that differ, or 0
 python tools/fingerprint.py --root DIR --only '^hires/'  some of the cases, on another copy of the repository
 
-It starts the server of that copy on the CPU with one thread and a data folder of its own, and knows its HTTP API alone.
+It starts the server of that copy on the CPU with one thread and a data folder of its own, and uses its HTTP API alone.
 A line is a case: its name, the SHA-256 of what was made, and the infotexts or the JSON, with tabs between. A request that
 is refused has its status in the second place and the error in the third.
 """
@@ -117,17 +117,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", type=re.compile, default=re.compile(""), help="cases whose name this matches"
     )
     parser.add_argument("--against", type=Path, help="an earlier output to compare with")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     began = time.monotonic()
-    expected = None if asked.against is None else read_lines(asked.against)
-    with tempfile.TemporaryDirectory() as data, serving(asked.root.resolve(), Path(data)) as server:
-        lines = record(server, asked.only)
+    expected = None if options.against is None else read_lines(options.against)
+    with (
+        tempfile.TemporaryDirectory() as data,
+        serving(options.root.resolve(), Path(data)) as server,
+    ):
+        lines = record(server, options.only)
     print(f"{len(lines)} cases in {time.monotonic() - began:.0f} s", file=sys.stderr)
     if expected is None:
         print("\n".join(map(str, lines)))
         return 0
-    told, count = compare([line for line in expected if asked.only.search(line.name)], lines)
-    print("\n".join(told))
+    report, count = compare([line for line in expected if options.only.search(line.name)], lines)
+    print("\n".join(report))
     return 1 if count else 0
 
 
@@ -190,11 +193,11 @@ def compare(expected: Sequence[Line], got: Sequence[Line]) -> tuple[list[str], i
     """Return the differing cases as a unified diff with a count behind them, and how many they are."""
     before, now = ({line.name: line for line in lines} for lines in (expected, got))
     names = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
-    told = ["--- expected", "+++ got"] if names else []
+    report = ["--- expected", "+++ got"] if names else []
     for name in names:
-        told += [f"-{before[name]}"] if name in before else []
-        told += [f"+{now[name]}"] if name in now else []
-    return [*told, f"{len(names)} of {len({*before, *now})} cases differ."], len(names)
+        report += [f"-{before[name]}"] if name in before else []
+        report += [f"+{now[name]}"] if name in now else []
+    return [*report, f"{len(names)} of {len({*before, *now})} cases differ."], len(names)
 
 
 def names_of(server: Server) -> Names:
@@ -204,12 +207,16 @@ def names_of(server: Server) -> Names:
         return tuple(row[key] for row in server.call(f"/sdapi/v1/{route}"))
 
     paths = server.call("/openapi.json")["paths"]
-    told = [path for path, methods in paths.items() if "get" in methods and "{" not in path]
+    readable = [path for path, methods in paths.items() if "get" in methods and "{" not in path]
     return Names(
         routes=(
             "/openapi.json",
-            *(path for path in told if path not in _CHANGING_ROUTES),
-            *(f"/internal/{name}" for name in _INTERNAL_ROUTES if f"/internal/{name}" not in told),
+            *(path for path in readable if path not in _CHANGING_ROUTES),
+            *(
+                f"/internal/{name}"
+                for name in _INTERNAL_ROUTES
+                if f"/internal/{name}" not in readable
+            ),
         ),
         samplers=listed("samplers"),
         schedules=listed("schedulers", "label"),

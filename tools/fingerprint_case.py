@@ -36,7 +36,7 @@ def soft_inpainting(*arguments: float) -> Fields:
 
 _PAINTED: Fields = {"init_images": ["@picture"], "denoising_strength": 0.75}
 _MASKED: Fields = {**_PAINTED, "mask": "@mask", "inpaint_full_res": False}
-# By task: route, fields beside BASE, and the checkpoint if none is named.
+# By task: route, fields in addition to BASE, and the checkpoint if none is named.
 TASKS: Mapping[str, tuple[str, Fields, str]] = {
     "txt2img": ("/txt2img", {}, "demo"),
     "img2img": ("/img2img", _PAINTED, "demo"),

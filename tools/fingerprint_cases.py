@@ -1,6 +1,6 @@
 """The cases of `tools/fingerprint.py`: calls of the HTTP API, as tables. Knows nothing of the program's code.
 
-A value such as "@mask" in a body stands for an image that `fingerprint_images` draws, "@made" for the image of another case.
+A value such as "@mask" in a body is replaced by an image that `fingerprint_images` draws, "@made" for the image of another case.
 """
 
 from __future__ import annotations
@@ -368,7 +368,7 @@ def extras(names: Names) -> Iterator[Case]:
 
 
 def infotexts(names: Names) -> Iterator[Case]:
-    """What is read from infotexts and images, and what an answer and a file hold beside pixels."""
+    """What is read from infotexts and images, and what an answer and a file hold in addition to pixels."""
     del names
     for task in TASKS:
         made = case("answer", task, with_sampler(_ANCESTRAL, eta_noise_seed_delta=9))

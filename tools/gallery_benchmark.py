@@ -18,8 +18,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.ui.browsing import CHROMIUM, CHROMIUM_ARGS, Server
 from tests.ui.gallery_images import write_images
+from tools.scrolling import SCROLL, VIEWPORTS
 
-_VIEWPORTS = ((1280, 800), (390, 844))
 _SCROLL_FRAMES = 240
 # The page's other tabs are still busy when Generate can be clicked.
 _LAST_LONG_TASK = """
@@ -36,20 +36,6 @@ _FIRST_PAINT = """
     while (!shown().length || !shown().slice(0, 6).every((image) => image.complete && image.naturalWidth)) await frame();
     await frame();
     return performance.now() - started;
-  }
-"""
-# Returns the milliseconds between frames.
-_SCROLL = """
-  async ([count, step]) => {
-    const viewport = document.querySelector(".pic-viewport"), times = [];
-    let before = await new Promise(requestAnimationFrame);
-    for (let i = 0; i < count; i++) {
-      viewport.scrollTop += step;
-      const now = await new Promise(requestAnimationFrame);
-      times.push(now - before);
-      before = now;
-    }
-    return times;
   }
 """
 _SEARCH = """
@@ -78,7 +64,7 @@ def run(rounds: int, count: int = 10_000) -> None:
             print(f"  indexed {count} pictures in {_index(server, count):.0f} s")
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-                for width, height in _VIEWPORTS:
+                for width, height in VIEWPORTS:
                     times = _measure(browser, {"width": width, "height": height}, server, rounds)
                     print(f"  gallery at {width} x {height}: {times}")
                 browser.close()
@@ -114,7 +100,7 @@ def _measure(browser: Any, view: Any, server: Server, rounds: int) -> str:
         page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
         page.wait_for_function("performance.now() - (window.lastLongTask ?? 0) > 2000")
         paints.append(page.evaluate(_FIRST_PAINT))
-        frames += page.evaluate(_SCROLL, [_SCROLL_FRAMES, 120])
+        frames += page.evaluate(SCROLL, [".pic-viewport", _SCROLL_FRAMES, 120])
         cells = max(cells, page.locator(".pic-cell").count())
         searches.append(page.evaluate(_SEARCH, "owl sampler:ddim"))
         context.close()

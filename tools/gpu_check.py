@@ -54,7 +54,7 @@ class Check:
         processor: Works on the processor, in 32 bits.
         index: Lists the checkpoints: the demo model, and those of random weights as they are written.
         folder: Of the latter.
-        is_tiny: Whether the demo model stands in for them, at small sizes.
+        is_tiny: Whether the demo model replaces them, at small sizes.
         deadline: `time.monotonic` at which no more is begun.
         rows: The findings.
         peak_of_steps: Bytes of the device that the steps of a family took at most.
@@ -143,7 +143,7 @@ def make_check(device: str, folder: Path, *, is_tiny: bool, limit_s: float = LIM
     """Return what the parts get.
 
     Args:
-        device: "cuda", "xpu", "mps", or "cpu", which stands in for a card: it begins in 16 bits and has memory of its own.
+        device: "cuda", "xpu", "mps", or "cpu", which replaces a card: it begins in 16 bits and has memory of its own.
         folder: For the checkpoints of random weights, and what is measured of them.
         is_tiny: See `Check`.
         limit_s: After so many seconds no part is begun.

@@ -16,7 +16,7 @@ _SWITCHES = 20
 
 
 def describe(check: Check) -> None:
-    """Name the device and what it is told about how to compute."""
+    """Name the device and its settings for computing."""
     import diffusers
     import torch
 
@@ -94,7 +94,7 @@ def _check_waiting(check: Check, sides: step_benchmark.Sides) -> None:
     import torch
 
     if check.device.type != "cuda":
-        check.add("Steps wait for the device", "torch tells on CUDA alone")
+        check.add("Steps wait for the device", "torch reports it on CUDA alone")
         return
     torch.cuda.set_sync_debug_mode("error")
     try:
@@ -143,7 +143,7 @@ def _measure_prompt(check: Check, model: Any) -> None:
 
 
 def _measure_overlap(check: Check) -> None:
-    """Measure a job of three batches with images decoded beside the next batch, and after each."""
+    """Measure a job of three batches with images decoded during the next batch, and after each."""
     from modules.params.requests.txt2img import Txt2ImgRequest
     from modules.params.settings import Settings
     from modules.plan.planner import make_plan
@@ -159,14 +159,16 @@ def _measure_overlap(check: Check) -> None:
         return time.perf_counter() - started_at
 
     models = check.runner.models
-    beside, overlap = _best(run), models.overlap
+    overlapped_s, overlap = _best(run), models.overlap
     if overlap is None:
-        check.add("Three pictures", f"{beside:.2f} s; this device decodes after each batch")
+        check.add("Three pictures", f"{overlapped_s:.2f} s; this device decodes after each batch")
         return
     models.overlap = None
     after = _best(run)
     models.overlap = overlap
-    check.add("Three pictures", f"{beside:.2f} s, {after:.2f} s without decoding beside the steps")
+    check.add(
+        "Three pictures", f"{overlapped_s:.2f} s, {after:.2f} s without decoding during the steps"
+    )
 
 
 def _measure_noise(check: Check) -> None:

@@ -33,7 +33,7 @@ from tools.hostile_headers import demo_cases, header_cases  # noqa: E402
 from tools.hostile_opcodes import Cases, code_cases  # noqa: E402
 from tools.hostile_pickles import archive_cases, bomb_cases, size_cases  # noqa: E402
 from tools.hostile_pictures import picture_cases, png  # noqa: E402
-from tools.hostile_requests import SMALL, encoded, field_requests, path_requests  # noqa: E402
+from tools.hostile_requests import SMALL, encode_json, field_requests, path_requests  # noqa: E402
 from tools.hostile_server import DEAD, SECRET, Answer, HostileServer  # noqa: E402
 
 DEMO = ROOT / "models" / "Stable-diffusion" / "demo" / "demo.safetensors"
@@ -56,7 +56,7 @@ class Report:
     Args:
         tried: Section to the number of its cases.
         left: Section to the number of cases for which there was no time.
-        faults: (Fault, name of the case, what was seen).
+        faults: (Fault, name of the case, what happened).
     """
 
     tried: Counter[str] = field(default_factory=Counter[str])
@@ -113,9 +113,9 @@ def try_all(
                 report.left[section] = len(cases) - position
                 break
             report.tried[section] += 1
-            for kind, seen in _faults(server, step, canary):
-                report.faults.append((kind, step.name, seen))
-                print(f"{kind}: {step.name!a}: {seen}", flush=True)
+            for kind, detail in _faults(server, step, canary):
+                report.faults.append((kind, step.name, detail))
+                print(f"{kind}: {step.name!a}: {detail}", flush=True)
     return report
 
 
@@ -167,7 +167,7 @@ def _config_steps(configs: Cases) -> list[Step]:
 def _load(
     server: HostileServer, name: str, model: Callable[[], bytes], config: Callable[[], bytes]
 ) -> Answer:
-    """List a checkpoint and make an image with it; beside it lies its .yaml, and among the VAEs its other name."""
+    """List a checkpoint and make an image with it; next to it is its .yaml, and among the VAEs its other name."""
     folder, vaes = server.data / "models" / "Stable-diffusion", server.data / "models" / "VAE"
     paths = [folder / name, (folder / name).with_suffix(".yaml"), vaes / name]
     with server.preparing():
@@ -177,7 +177,7 @@ def _load(
         if not name.startswith(("header-", "size-")):
             paths[1].write_bytes(config())
         os.link(paths[0], paths[2])
-    body = encoded({**SMALL, "override_settings": {"sd_model_checkpoint": name}})
+    body = encode_json({**SMALL, "override_settings": {"sd_model_checkpoint": name}})
     try:
         return _worst(
             server.call("POST", "/sdapi/v1/refresh-checkpoints"),
@@ -203,7 +203,7 @@ def _show(server: HostileServer, make: Callable[[], bytes]) -> Answer:
         bodies: list[tuple[str, dict[str, Any]]] = [("/sdapi/v1/png-info", {"image": image})]
         if len(content) < LARGEST_INIT_IMAGE:
             bodies.append(("/sdapi/v1/img2img", {**SMALL, "init_images": [image]}))
-    return _worst(*[server.call("POST", path, encoded(body)) for path, body in bodies])
+    return _worst(*[server.call("POST", path, encode_json(body)) for path, body in bodies])
 
 
 def _request_step(request: Any) -> Step:

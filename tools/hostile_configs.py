@@ -1,4 +1,4 @@
-"""Hostile .yaml files, each written beside a copy of the demo checkpoint."""
+"""Hostile .yaml files, each written next to a copy of the demo checkpoint."""
 
 from __future__ import annotations
 

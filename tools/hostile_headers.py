@@ -20,7 +20,7 @@ EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 NAN, INFINITY = float("nan"), float("inf")
 
 
-def written(header: bytes, body: bytes = bytes(16), length: int | None = None) -> bytes:
+def make_safetensors(header: bytes, body: bytes = bytes(16), length: int | None = None) -> bytes:
     """Return a safetensors file.
 
     Args:
@@ -89,12 +89,14 @@ def header_cases() -> Cases:
         "deep-metadata": b'{"__metadata__":{"a":' + b'{"a":' * 900 + b"1" + b"}" * 902,
     }
     cases: Cases = {
-        f"header-{name}.safetensors": partial(lambda it: written(json.dumps(it).encode()), header)
+        f"header-{name}.safetensors": partial(
+            lambda it: make_safetensors(json.dumps(it).encode()), header
+        )
         for name, header in headers.items()
     }
     for name, header in raw.items():
         length = 2**63 if name == "length" else None
-        cases[f"header-{name}.safetensors"] = partial(written, header, length=length)
+        cases[f"header-{name}.safetensors"] = partial(make_safetensors, header, length=length)
     return cases
 
 
@@ -142,13 +144,15 @@ def demo_cases(demo: Path) -> Cases:
     headers["no-context"] = {key: value for key, value in header.items() if key != DEMO_CONTEXT}
     cases: Cases = {
         f"demo-{name}.safetensors": partial(
-            lambda it: written(json.dumps(it).encode(), body), changed
+            lambda it: make_safetensors(json.dumps(it).encode(), body), changed
         )
         for name, changed in headers.items()
     }
     first, last = header[UNET_INPUT]["data_offsets"]
     nan = b"\x00\x7e" if header[UNET_INPUT]["dtype"] == "F16" else b"\x00\x00\xc0\x7f"
     broken = body[:first] + nan * ((last - first) // len(nan)) + body[last:]
-    cases["demo-nan-weights.safetensors"] = lambda: written(json.dumps(header).encode(), broken)
+    cases["demo-nan-weights.safetensors"] = lambda: make_safetensors(
+        json.dumps(header).encode(), broken
+    )
     cases["demo-cut.safetensors"] = lambda: data[: len(data) // 2]
     return cases

@@ -21,12 +21,12 @@ MARK, TUPLE, TUPLE_OF_1, TUPLE_OF_2 = b"(", b"t", b"\x85", b"\x86"
 REDUCE, BUILD, SET_ITEM, PERSISTENT_ID, MEMOIZE, POP = b"R", b"b", b"s", b"Q", b"\x94", b"0"
 
 
-def pickled(body: bytes, protocol: int = 4) -> bytes:
+def make_pickle(body: bytes, protocol: int = 4) -> bytes:
     """Return a whole pickle."""
     return b"\x80" + bytes([protocol]) + body + b"."
 
 
-def zipped(
+def make_archive(
     content: bytes,
     members: Iterable[tuple[str, bytes]] = (),
     compression: int = zipfile.ZIP_STORED,
@@ -56,7 +56,7 @@ def number(value: int) -> bytes:
     return b"\x8b" + struct.pack("<i", len(data)) + data
 
 
-def named(module: str, name: str) -> bytes:
+def global_opcode(module: str, name: str) -> bytes:
     """Return the opcodes that import a name."""
     return text(module) + text(name) + STACK_GLOBAL
 
@@ -71,7 +71,7 @@ def sequence(*values: bytes) -> bytes:
     return MARK + b"".join(values) + TUPLE
 
 
-def called(function: bytes, *arguments: bytes) -> bytes:
+def reduce_opcodes(function: bytes, *arguments: bytes) -> bytes:
     """Return the opcodes of a call."""
     return function + sequence(*arguments) + REDUCE
 
@@ -96,7 +96,7 @@ def tensor(
     of: bytes = b"", offset: int = 0, shape: tuple[int, ...] = (4,), stride: tuple[int, ...] = (1,)
 ) -> bytes:
     """Return the opcodes of a tensor as PyTorch writes it."""
-    return called(
+    return reduce_opcodes(
         line_global("torch._utils", "_rebuild_tensor_v2"),
         of or storage(),
         number(offset),
@@ -109,7 +109,9 @@ def tensor(
 
 def tensors(items: Mapping[str, bytes], size: int = 16, keys: Iterable[str] = ("0",)) -> bytes:
     """Return a .ckpt with these tensors, whose storages have this size in bytes."""
-    return zipped(pickled(table(items)), [(f"archive/data/{key}", bytes(size)) for key in keys])
+    return make_archive(
+        make_pickle(table(items)), [(f"archive/data/{key}", bytes(size)) for key in keys]
+    )
 
 
 def code_cases(canary: Path) -> Cases:
@@ -117,28 +119,28 @@ def code_cases(canary: Path) -> Cases:
     command = text(f"touch '{canary}'")
     python = text(f"__import__('os').system('touch {canary}')")
     system, posix_system = line_global("os", "system"), line_global("posix", "system")
-    os_call = called(system, command)
+    os_call = reduce_opcodes(system, command)
     inert = line_global("numpy", "X")
     bodies = {
         "os": os_call,
-        "posix": called(posix_system, command),
-        "eval": called(line_global("builtins", "eval"), python),
-        "py2-exec": called(line_global("__builtin__", "exec"), python),
-        "getattr": called(
+        "posix": reduce_opcodes(posix_system, command),
+        "eval": reduce_opcodes(line_global("builtins", "eval"), python),
+        "py2-exec": reduce_opcodes(line_global("__builtin__", "exec"), python),
+        "getattr": reduce_opcodes(
             line_global("builtins", "getattr"), line_global("builtins", "object"), text("mro")
         ),
-        "subprocess": called(named("subprocess", "getoutput"), command),
-        "nested": called(line_global("builtins", "list"), os_call),
+        "subprocess": reduce_opcodes(global_opcode("subprocess", "getoutput"), command),
+        "nested": reduce_opcodes(line_global("builtins", "list"), os_call),
         "memo": text("os") + MEMOIZE + text("system") + MEMOIZE + b"00h\0h\1\x93" + command + b"\x85R",
-        "dotted": named("torch._utils", "_rebuild_tensor_v2.__globals__"),
-        "dotted-type": named("collections", "OrderedDict.__init__.__globals__"),
-        "numpy-dotted": called(named("numpy", "os.system"), command),
-        "numpy-runstring": called(named("numpy.testing._private.utils", "runstring"), python, DICT),
-        "numpy-myeval": called(named("numpy.f2py.crackfortran", "myeval"), python),
-        "lightning": called(
-            named("pytorch_lightning.utilities.imports", "_module_available"), text("antigravity")
+        "dotted": global_opcode("torch._utils", "_rebuild_tensor_v2.__globals__"),
+        "dotted-type": global_opcode("collections", "OrderedDict.__init__.__globals__"),
+        "numpy-dotted": reduce_opcodes(global_opcode("numpy", "os.system"), command),
+        "numpy-runstring": reduce_opcodes(global_opcode("numpy.testing._private.utils", "runstring"), python, DICT),
+        "numpy-myeval": reduce_opcodes(global_opcode("numpy.f2py.crackfortran", "myeval"), python),
+        "lightning": reduce_opcodes(
+            global_opcode("pytorch_lightning.utilities.imports", "_module_available"), text("antigravity")
         ),
-        "pathlib": called(named("pathlib", "os.system"), command),
+        "pathlib": reduce_opcodes(global_opcode("pathlib", "os.system"), command),
         "extension-1": b"\x82\x01" + text("x") + b"\x85R",
         "extension-4": b"\x84\xff\xff\xff\x7f)R",
         "inst": MARK + command + b"ios\nsystem\n",
@@ -154,31 +156,32 @@ def code_cases(canary: Path) -> Cases:
         "build-tensor": tensor() + b"N}" + text("offset") + number(9) + b"s\x86b",
         "persistent-text": b"Pos.system\n",
         "persistent-module": sequence(text("module"), line_global("torch.nn", "Linear"), command) + b"Q",
-        "torch-load": called(named("torch", "load"), text(str(canary))),
-        "torch-hub": called(named("torch.hub", "load_state_dict_from_url"), text("http://127.0.0.1:9/")),
-        "torch-bytes": named("torch.storage", "_load_from_bytes") + b"C\x05aaaaa\x85R",
-        "codecs": called(named("_codecs", "lookup"), text("../../x")),
-        "partial": called(called(named("functools", "partial"), system, command)),
-        "methodcaller": called(named("operator", "methodcaller"), text("system"), command),
-        "runpy": called(named("runpy", "_run_code"), python),
-        "capitals": called(named("Builtins", "eval"), python),
-        "zero-width": called(named("o\u200bs", "system"), command),
-        "no-module": called(named("", "eval"), python),
-        "half-character": named("os", "\ud800"),
+        "torch-load": reduce_opcodes(global_opcode("torch", "load"), text(str(canary))),
+        "torch-hub": reduce_opcodes(global_opcode("torch.hub", "load_state_dict_from_url"), text("http://127.0.0.1:9/")),
+        "torch-bytes": global_opcode("torch.storage", "_load_from_bytes") + b"C\x05aaaaa\x85R",
+        "codecs": reduce_opcodes(global_opcode("_codecs", "lookup"), text("../../x")),
+        "partial": reduce_opcodes(reduce_opcodes(global_opcode("functools", "partial"), system, command)),
+        "methodcaller": reduce_opcodes(global_opcode("operator", "methodcaller"), text("system"), command),
+        "runpy": reduce_opcodes(global_opcode("runpy", "_run_code"), python),
+        "capitals": reduce_opcodes(global_opcode("Builtins", "eval"), python),
+        "zero-width": reduce_opcodes(global_opcode("o\u200bs", "system"), command),
+        "no-module": reduce_opcodes(global_opcode("", "eval"), python),
+        "half-character": global_opcode("os", "\ud800"),
     }  # fmt: skip
     cases: Cases = {
-        f"code-{name}.ckpt": partial(zipped, pickled(body)) for name, body in bodies.items()
+        f"code-{name}.ckpt": partial(make_archive, make_pickle(body))
+        for name, body in bodies.items()
     }
     return cases | {
-        "code-legacy-third.ckpt": lambda: _legacy_start() + pickled(os_call, 2),
-        "code-legacy-first.ckpt": lambda: pickled(os_call, 2),
+        "code-legacy-third.ckpt": lambda: _legacy_start() + make_pickle(os_call, 2),
+        "code-legacy-first.ckpt": lambda: make_pickle(os_call, 2),
         "code-protocol-0.ckpt": lambda: f"cos\nsystem\n(S'touch {canary}'\ntR.".encode(),
-        "code-tar.ckpt": lambda: _tar(pickled(os_call)),
-        "code-constants.ckpt": lambda: zipped(
-            pickled(DICT), [("archive/constants.pkl", pickled(os_call))]
+        "code-tar.ckpt": lambda: _tar(make_pickle(os_call)),
+        "code-constants.ckpt": lambda: make_archive(
+            make_pickle(DICT), [("archive/constants.pkl", make_pickle(os_call))]
         ),
-        "code-second-pickle.ckpt": lambda: zipped(
-            pickled(DICT), [("b/data.pkl", pickled(os_call))]
+        "code-second-pickle.ckpt": lambda: make_archive(
+            make_pickle(DICT), [("b/data.pkl", make_pickle(os_call))]
         ),
     }
 

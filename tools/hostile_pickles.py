@@ -14,22 +14,22 @@ from tools.hostile_opcodes import (
     UNET_CONTEXT,
     UNET_INPUT,
     Cases,
-    called,
+    global_opcode,
     line_global,
-    named,
+    make_archive,
+    make_pickle,
     number,
-    pickled,
+    reduce_opcodes,
     sequence,
     storage,
     table,
     tensor,
     tensors,
     text,
-    zipped,
 )
 
 LOCAL_HEADER, CENTRAL_HEADER = b"PK\x03\x04", b"PK\x01\x02"
-EMPTY = pickled(DICT)
+EMPTY = make_pickle(DICT)
 
 
 def size_cases() -> Cases:
@@ -65,61 +65,65 @@ def size_cases() -> Cases:
         "size-short.ckpt": lambda: tensors({UNET_INPUT: tensor()}, size=8),
         "size-shared.ckpt": lambda: tensors(shared),
         "size-scalars.ckpt": lambda: tensors({UNET_INPUT: scalar, UNET_CONTEXT: scalar}, size=4),
-        "size-name-integer.ckpt": lambda: zipped(pickled(DICT + number(5) + tensor() + b"s")),
-        "size-name-big-integer.ckpt": lambda: zipped(
-            pickled(DICT + number(1 << 30_000) + tensor() + b"s")
+        "size-name-integer.ckpt": lambda: make_archive(
+            make_pickle(DICT + number(5) + tensor() + b"s")
+        ),
+        "size-name-big-integer.ckpt": lambda: make_archive(
+            make_pickle(DICT + number(1 << 30_000) + tensor() + b"s")
         ),
         "size-name-half-character.ckpt": lambda: tensors({"model.\ud800": tensor()}),
-        "size-state-itself.ckpt": lambda: zipped(
-            pickled(DICT + MEMOIZE + text("state_dict") + b"h\0s")
+        "size-state-itself.ckpt": lambda: make_archive(
+            make_pickle(DICT + MEMOIZE + text("state_dict") + b"h\0s")
         ),
-        "size-persistent-none.ckpt": lambda: zipped(pickled(b"NQ")),
+        "size-persistent-none.ckpt": lambda: make_archive(make_pickle(b"NQ")),
     }
 
 
 def archive_cases() -> Cases:
     """Return archives that are damaged, packed, or lie about their members."""
     return {
-        "zip-parent.ckpt": lambda: zipped(
+        "zip-parent.ckpt": lambda: make_archive(
             EMPTY, [("../../../../hostile", b"x"), ("/hostile", b"x")]
         ),
-        "zip-deflated.ckpt": lambda: _deflated(b"}" + b"N0" * 30_000_000),
+        "zip-deflated.ckpt": lambda: _deflate(b"}" + b"N0" * 30_000_000),
         "zip-deflated-storage.ckpt": _deflated_storage,
-        "zip-encrypted.ckpt": _encrypted,
-        "zip-cut.ckpt": lambda: zipped(EMPTY)[:-10],
-        "zip-lzma.ckpt": lambda: zipped(EMPTY, compression=zipfile.ZIP_LZMA),
-        "zip-bzip2.ckpt": lambda: zipped(
-            pickled(b"}" + b"N0" * 20_000_000), compression=zipfile.ZIP_BZIP2
+        "zip-encrypted.ckpt": _encrypt_archive,
+        "zip-cut.ckpt": lambda: make_archive(EMPTY)[:-10],
+        "zip-lzma.ckpt": lambda: make_archive(EMPTY, compression=zipfile.ZIP_LZMA),
+        "zip-bzip2.ckpt": lambda: make_archive(
+            make_pickle(b"}" + b"N0" * 20_000_000), compression=zipfile.ZIP_BZIP2
         ),
-        "zip-size.ckpt": lambda: _patched(24, b"\xff\xff\xff\x7f"),
-        "zip-method.ckpt": lambda: _patched(10, b"\x63\x00"),
-        "zip-offset.ckpt": lambda: _patched(42, b"\xff\xff\xff\x7f"),
+        "zip-size.ckpt": lambda: _patch_archive(24, b"\xff\xff\xff\x7f"),
+        "zip-method.ckpt": lambda: _patch_archive(10, b"\x63\x00"),
+        "zip-offset.ckpt": lambda: _patch_archive(42, b"\xff\xff\xff\x7f"),
         "zip-60000-members.ckpt": _many_members,
         "zip-directory.ckpt": lambda: (
             LOCAL_HEADER
             + b"PK\x05\x06"
             + struct.pack("<HHHHIIH", 0, 0, 65_535, 65_535, 0xFFFF_FFF0, 0, 0)
         ),
-        "zip-name-bytes.ckpt": lambda: zipped(EMPTY, [("archive/\u00e9", b"x")]).replace(
+        "zip-name-bytes.ckpt": lambda: make_archive(EMPTY, [("archive/\u00e9", b"x")]).replace(
             "\u00e9".encode(), b"\xff\xfe"
         ),
-        "zip-nested-name.ckpt": lambda: zipped(EMPTY, [("data.pkl/data.pkl", b"x")], prefix=""),
+        "zip-nested-name.ckpt": lambda: make_archive(
+            EMPTY, [("data.pkl/data.pkl", b"x")], prefix=""
+        ),
     }
 
 
-def _deflated(body: bytes) -> bytes:
-    return zipped(pickled(body), compression=zipfile.ZIP_DEFLATED)
+def _deflate(body: bytes) -> bytes:
+    return make_archive(make_pickle(body), compression=zipfile.ZIP_DEFLATED)
 
 
 def _deflated_storage() -> bytes:
     body = table({UNET_INPUT: tensor(storage(count=10**8), shape=(10**8,))})
-    return zipped(
-        pickled(body), [("archive/data/0", bytes(4 * 10**8))], compression=zipfile.ZIP_DEFLATED
+    return make_archive(
+        make_pickle(body), [("archive/data/0", bytes(4 * 10**8))], compression=zipfile.ZIP_DEFLATED
     )
 
 
-def _encrypted() -> bytes:
-    archive = bytearray(zipped(EMPTY))
+def _encrypt_archive() -> bytes:
+    archive = bytearray(make_archive(EMPTY))
     for signature, flags in ((LOCAL_HEADER, 6), (CENTRAL_HEADER, 8)):
         position = archive.find(signature)
         while position >= 0:
@@ -128,8 +132,8 @@ def _encrypted() -> bytes:
     return bytes(archive)
 
 
-def _patched(offset: int, value: bytes) -> bytes:
-    archive = bytearray(zipped(EMPTY))
+def _patch_archive(offset: int, value: bytes) -> bytes:
+    archive = bytearray(make_archive(EMPTY))
     start = archive.find(CENTRAL_HEADER) + offset
     archive[start : start + len(value)] = value
     return bytes(archive)
@@ -146,7 +150,7 @@ def _many_members() -> bytes:
 
 def bomb_cases() -> Cases:
     """Return small pickles that take much memory or time to build, to hash, to compare or to show."""
-    inert = called(line_global("numpy", "A"))
+    inert = reduce_opcodes(line_global("numpy", "A"))
     bodies = {
         "memo": b"}r" + struct.pack("<I", 0x0FFF_FFFF),
         "memo-text": b"}p400000000\n",
@@ -176,18 +180,19 @@ def bomb_cases() -> Cases:
         "long-decimal": b"}L" + b"9" * 5_000_000 + b"L\n0",
     }
     cases: Cases = {
-        f"bomb-{name}.ckpt": partial(zipped, pickled(body)) for name, body in bodies.items()
+        f"bomb-{name}.ckpt": partial(make_archive, make_pickle(body))
+        for name, body in bodies.items()
     }
     legacy = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
     return cases | {
-        "bomb-dictionaries.ckpt": lambda: _deflated(b"}" * 60_000_000),
-        "bomb-classes.ckpt": lambda: _deflated(
-            named("numpy", "A") + text("numpy") + MEMOIZE + text("A") + MEMOIZE
+        "bomb-dictionaries.ckpt": lambda: _deflate(b"}" * 60_000_000),
+        "bomb-classes.ckpt": lambda: _deflate(
+            global_opcode("numpy", "A") + text("numpy") + MEMOIZE + text("A") + MEMOIZE
             + b"h\0h\1\x93" * 12_000_000
         ),
         "bomb-legacy-keys.ckpt": lambda: legacy
         + pickle.dumps({"little_endian": True}, 2)
         + EMPTY
-        + pickled(text("x"), 2),
+        + make_pickle(text("x"), 2),
         "bomb-legacy-list.ckpt": lambda: legacy + pickle.dumps([1], 2),
     }  # fmt: skip

@@ -44,7 +44,7 @@ def png(
     return SIGNATURE + start + b"".join(chunks) + pixels + chunk(b"IEND", b"")
 
 
-def packed(byte: bytes, count: int) -> bytes:
+def compress_bytes(byte: bytes, count: int) -> bytes:
     """Return much of one byte, compressed, without having all of it in memory."""
     compressor, block = zlib.compressobj(9), byte * 10**6
     parts = [compressor.compress(block) for _ in range(count // 10**6)]
@@ -66,13 +66,15 @@ def picture_cases() -> Cases:
 def _large() -> Cases:
     rows = 8192 * (8192 * 3 + 1)
     return {
-        "large-8192.png": lambda: png(width=8192, height=8192, color=2, data=packed(b"\0", rows)),
+        "large-8192.png": lambda: png(
+            width=8192, height=8192, color=2, data=compress_bytes(b"\0", rows)
+        ),
         "large-8193.png": lambda: png(width=8193, height=8192, color=2),
         "large-2e31.png": lambda: png(width=2**31 - 1, height=2**31 - 1),
         "large-high.png": lambda: png(width=1, height=100_000, data=zlib.compress(bytes(200_000))),
         "large-wide.png": lambda: png(width=100_000, height=1, data=zlib.compress(bytes(100_001))),
         "large-0.png": lambda: png(width=0, height=0),
-        "large-pixels.png": lambda: png(data=packed(b"\0", 600 * 10**6)),
+        "large-pixels.png": lambda: png(data=compress_bytes(b"\0", 600 * 10**6)),
         "large-frames.gif": lambda: GIF_START % (ONE, ONE) + GIF_FRAME * 100_000 + b";",
         "large-65535.gif": lambda: (
             GIF_START % (b"\xff\xff", b"\xff\xff")
@@ -119,17 +121,17 @@ def _texts() -> Cases:
     }
     return cases | {
         "text-packed.png": lambda: png(
-            chunk(b"zTXt", b"parameters\0\0" + packed(b"a", 500 * 10**6))
+            chunk(b"zTXt", b"parameters\0\0" + compress_bytes(b"a", 500 * 10**6))
         ),
         "text-packed-itxt.png": lambda: png(
-            chunk(b"iTXt", b"parameters\0\1\0\0\0" + packed(b"a", 500 * 10**6))
+            chunk(b"iTXt", b"parameters\0\1\0\0\0" + compress_bytes(b"a", 500 * 10**6))
         ),
         "text-many-packed.png": lambda: png(
-            *[chunk(b"zTXt", b"k%d\0\0" % at + packed(b"a", 900_000)) for at in range(1000)]
+            *[chunk(b"zTXt", b"k%d\0\0" % at + compress_bytes(b"a", 900_000)) for at in range(1000)]
         ),
         "text-60-mb.png": lambda: png(textual("parameters", b"a" * 60 * 10**6)),
         "text-many.png": lambda: png(*[textual(f"k{at}", b"v") for at in range(100_000)]),
-        "profile.png": lambda: png(chunk(b"iCCP", b"x\0\0" + packed(b"a", 500 * 10**6))),
+        "profile.png": lambda: png(chunk(b"iCCP", b"x\0\0" + compress_bytes(b"a", 500 * 10**6))),
         "exif-loop.png": lambda: png(chunk(b"eXIf", exif_loop)),
         "exif-shared.jpg": lambda: _saved("JPEG", exif=_shared_tags(1200, 45_000)),
         "exif-shared.png": lambda: _saved("PNG", exif=_shared_tags(1200, 4_000_000)),

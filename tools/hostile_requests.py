@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 SMALL = {"prompt": "a", "width": 64, "height": 64, "steps": 1}
-_HUGE = "@huge@"  # stands for an integer that Python's json does not write
+_HUGE = "@huge@"  # replaced by an integer that Python's json does not write
 BAD_VALUES: tuple[Any, ...] = (
     None, _HUGE, float("nan"), float("inf"), "\ud800", [], {}, [[[1]]], "", -1, "x" * 70_000, True, 1e308,
     "../../etc/passwd", "\0", {"a": {"b": [None]}}, ["\ud800"], {"\ud800": 1},
@@ -36,7 +36,7 @@ _FOLDERS = ("/", "/file=", "/file/", "/gradio_api/file=", "/gradio_api/proxy=", 
 
 
 class Request(NamedTuple):
-    """A request, and the name under which its answer is told."""
+    """A request, and the name under which its answer is reported."""
 
     name: str
     method: str
@@ -44,7 +44,7 @@ class Request(NamedTuple):
     body: bytes = b""
 
 
-def encoded(value: Any) -> bytes:
+def encode_json(value: Any) -> bytes:
     """Return JSON, with NaN, half characters and integers of 400 digits."""
     return json.dumps(value).replace(f'"{_HUGE}"', "1" + "0" * 400).encode()
 
@@ -61,20 +61,20 @@ def field_requests(document: Mapping[str, Any], picture: str) -> Iterator[Reques
             continue
         base = _base(path, picture)
         for value in BAD_VALUES:
-            body = encoded({**base, **value} if isinstance(value, dict) else value)
+            body = encode_json({**base, **value} if isinstance(value, dict) else value)
             yield Request(f"{path} = {_shown(value)}", "POST", path, body)
         for name in dict.fromkeys([*_fields(document, methods["post"]), *base, "unknown"]):
             for value in BAD_VALUES:
-                body = encoded({**base, name: value})
+                body = encode_json({**base, name: value})
                 yield Request(f"{path} {name}={_shown(value)}", "POST", path, body)
         for depth in DEPTHS:
             nested = b"[" * depth + b"]" * depth
-            body = encoded({**base, "unknown": "@nested@"}).replace(b'"@nested@"', nested)
+            body = encode_json({**base, "unknown": "@nested@"}).replace(b'"@nested@"', nested)
             yield Request(f"{path} nested {depth}", "POST", path, body)
     options = document["paths"].get("/sdapi/v1/options", {})
     for name in _fields(document, options["post"]) if "post" in options else ():
         for value in BAD_OPTIONS:
-            body = encoded({**SMALL, "override_settings": {name: value}})
+            body = encode_json({**SMALL, "override_settings": {name: value}})
             yield Request(f"option {name}={_shown(value)}", "POST", "/sdapi/v1/txt2img", body)
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 START_TIMEOUT_S = 180
 TIMEOUT_S = 20  # of one answer
-DEAD = 599  # stands for no answer
+DEAD = 599  # means no answer
 MEMORY_LIMIT_MIB = 8192  # of the server's own data: the machine must survive what is tried
 PULSE_S = 0.2
 CHUNK = 2**16
@@ -127,13 +127,13 @@ class HostileServer:
 
     @contextmanager
     def preparing(self) -> Iterator[None]:
-        """Measure what a case does before it asks the server: it is no time of the server's."""
+        """Measure what a case does before it sends a request: the server is not measured."""
         start = time.monotonic()
         yield
         self._preparation_s += time.monotonic() - start
 
     def take_preparation_s(self) -> float:
-        """Return the time of all preparation since this was last asked."""
+        """Return the time of all preparation since the last call."""
         seconds, self._preparation_s = self._preparation_s, 0.0
         return seconds
 

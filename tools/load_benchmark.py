@@ -222,7 +222,7 @@ def _config_of(path: Path) -> Path:
 
 
 def stock_pipeline(path: Path, dtype: Any) -> Any:
-    """Return the pipeline of diffusers, loaded by itself from a checkpoint beside which `config` stands.
+    """Return the pipeline of diffusers, loaded by itself from a checkpoint with a `config` folder next to it.
 
     Args:
         path: The checkpoint.

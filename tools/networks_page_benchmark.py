@@ -1,7 +1,7 @@
-"""The cards of networks in Chromium with 2,000 small LoRA files, each with a picture: how soon they are listed and seen.
+"""The cards of networks in Chromium with 2,000 small LoRA files, each with a picture: how soon they are listed and visible.
 
 The files are made in a temporary folder, in 20 folders below models/Lora. "Listed" is the route that the page asks, for the
-first time (every header is read, by a new server that knows none of them) and again; "first cards" is from the click that
+first time (every header is read, by a new server without a cache) and again; "first cards" is from the click that
 opens the panel to the frame that shows the first six pictures, each time with an empty cache of the browser, and the first
 time with thumbnails that are still to be made.
 """
@@ -22,8 +22,8 @@ from playwright.sync_api import Page, sync_playwright
 
 from tests.models.networks.lora_files import write_lora
 from tests.ui.browsing import CHROMIUM, CHROMIUM_ARGS, Server
+from tools.scrolling import SCROLL, VIEWPORTS
 
-_VIEWPORTS = ((1280, 800), (390, 844))
 _COLOURS = 40  # different pictures
 _FIRST_CARDS = """
   async () => {
@@ -34,20 +34,6 @@ _FIRST_CARDS = """
     while (shown().length < 6 || !shown().slice(0, 6).every((image) => image.complete && image.naturalWidth)) await frame();
     await frame();
     return performance.now() - started;
-  }
-"""
-# Returns the milliseconds between frames.
-_SCROLL = """
-  async ([count, step]) => {
-    const viewport = document.querySelector("#txt2img_networks .networks-grid"), times = [];
-    let before = await new Promise(requestAnimationFrame);
-    for (let i = 0; i < count; i++) {
-      viewport.scrollTop += step;
-      const now = await new Promise(requestAnimationFrame);
-      times.push(now - before);
-      before = now;
-    }
-    return times;
   }
 """
 _SEARCH = """
@@ -78,7 +64,7 @@ def run(rounds: int, count: int = 2000) -> None:
             print(f"{count} files listed: {first:.2f} s, again {statistics.median(again):.2f} s")
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-                for width, height in _VIEWPORTS:
+                for width, height in VIEWPORTS:
                     view = {"width": width, "height": height}
                     print(f"  at {width} x {height}: {_measure(browser, view, server, rounds)}")
                 browser.close()
@@ -87,7 +73,7 @@ def run(rounds: int, count: int = 2000) -> None:
 
 
 def write_networks(folder: Path, count: int) -> None:
-    """Write LoRA files, each with a preview of 512x768 pixels beside it."""
+    """Write LoRA files, each with a preview of 512x768 pixels next to it."""
     pictures: list[bytes] = []
     for i in range(_COLOURS):
         buffer = io.BytesIO()
@@ -121,7 +107,7 @@ def _measure(browser: Any, view: Any, server: Server, rounds: int) -> str:
         page.wait_for_selector("#txt2img_generate[data-filled]", state="attached")
         page.wait_for_timeout(1500)  # the page's other tabs are busy until then
         cards.append(page.evaluate(_FIRST_CARDS))
-        frames += page.evaluate(_SCROLL, [120, 120])
+        frames += page.evaluate(SCROLL, ["#txt2img_networks .networks-grid", 120, 120])
         searches.append(page.evaluate(_SEARCH, "0012"))
         context.close()
     slow = sum(time > 34 for time in frames) / len(frames)

@@ -1,4 +1,4 @@
-"""The page in Chromium: how soon it can be used, beside a page of one text box and one button of the same Gradio.
+"""The page in Chromium: how soon it can be used, compared with a page of one text box and one button of the same Gradio.
 
 Both pages are loaded in turns in one browser, each cold (nothing cached) and warm (reloaded). "Usable" is when Generate
 can be clicked and the form holds what the browser kept; "blocked" is what tasks of the main thread take beyond 50 ms each
@@ -148,8 +148,8 @@ def _measure_use(browser: Browser, view: Any, url: str, rounds: int) -> dict[str
         page.goto(url)
         page.wait_for_selector(_OURS, state="attached")
         for name in ("img2img", "Queue", "txt2img", "img2img", "txt2img"):
-            seen = times[f"tab {name}" if f"tab {name}" not in times else "tab seen before"]
-            seen.append(page.evaluate(_SWITCH_TAB, name))
+            samples = times[f"tab {name}" if f"tab {name}" not in times else "tab seen before"]
+            samples.append(page.evaluate(_SWITCH_TAB, name))
         page.fill("#txt2img_prompt", "a red circle")
         for _ in range(rounds):
             running, shown = page.evaluate(_GENERATE)

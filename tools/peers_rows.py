@@ -3,7 +3,7 @@
     python -m tools.peers_rows ours-full /tmp/folder/model.safetensors 4 256 512
 
 prints a line of JSON for each size after pictures of 4 steps: seconds a step, of the VAE's decode and of the whole picture, and the peak memory.
-Beside the checkpoint stands the folder `config` that diffusers needs (`tools.load_benchmark config`).
+Next to the checkpoint is the folder `config` that diffusers needs (`tools.load_benchmark config`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Benchmarks an X/Y/Z plot: what a cell costs beside the work of the device.
+"""Benchmarks an X/Y/Z plot: what a cell costs in addition to the work of the device.
 
 Wall time on a machine that has nothing else to do, and the processor's time of this process, which other processes
 change less.

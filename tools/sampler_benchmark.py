@@ -2,7 +2,7 @@
 
 A dummy UNet returns at once, so only our time is left, or that of diffusers with the guidance of its stock pipeline,
 noise included. A step here is one evaluation of the network. Our time excludes the noise, which by default is that of
-an NVIDIA card and is computed in numpy elsewhere. Noise after the first is drawn in a thread beside the network: what
+an NVIDIA card and is computed in numpy elsewhere. Noise after the first is drawn in a thread during the network: what
 a step still waits for it is measured with a network that keeps all processors busy, in the mean, in the middle, and as
 the processor's time of the thread that takes the steps, which other programs do not lengthen.
 """
@@ -33,7 +33,7 @@ from modules.sampling.schedules import SCHEDULES
 SHAPE = (4, 64, 64)
 STEPS = 20
 CFG = 7.0
-# Seconds of the network beside which noise is drawn, by device; a step of SD 1.5 on two cores takes ten times as long.
+# Seconds of the network during which noise is drawn, by device; a step of SD 1.5 on two cores takes ten times as long.
 _BUSY_S = {"cpu": 0.3, "cuda": 0.03}
 _TRAINED = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 # Our sampler to diffusers' class and options. DPM++ SDE and LMS of diffusers need packages that are not pinned here.

@@ -177,7 +177,7 @@ def _txt2img(studio: Studio) -> None:
 
 
 def _controlnet(studio: Studio) -> None:
-    outline = Image.new("RGB", (128, 128), "white")  # that model knows this size
+    outline = Image.new("RGB", (128, 128), "white")  # the size of that model
     ImageDraw.Draw(outline).polygon([(20, 110), (110, 110), (65, 15)], outline="black", width=2)
     file = studio.server.data / "outline.png"
     outline.save(file)
@@ -275,11 +275,11 @@ def main() -> int:
     parser.add_argument("--phone", action="store_true", help="390x844 instead of 1280x800")
     parser.add_argument("--to", type=Path, help="folder; docs/screenshots without it")
     parser.add_argument("--only", choices=titles, help="one of them")
-    given = parser.parse_args()
-    if (given.dark or given.phone) and given.to is None:
+    options = parser.parse_args()
+    if (options.dark or options.phone) and options.to is None:
         parser.error("--dark and --phone need --to: docs/screenshots has the light ones.")
-    folder: Path = given.to or SCREENSHOTS
-    shots = _take_all([given.only] if given.only else list(titles), given.dark, given.phone)
+    folder: Path = options.to or SCREENSHOTS
+    shots = _take_all([options.only] if options.only else list(titles), options.dark, options.phone)
     folder.mkdir(parents=True, exist_ok=True)
     for title, data in shrink_below(shots, MAX_TOTAL_BYTES).items():
         file = folder / screenshot_file(title)

@@ -151,7 +151,7 @@ def add_router(app: FastAPI, router: APIRouter) -> None:
 
 
 def add_answers(app: FastAPI) -> None:
-    """Let an app answer errors in A1111's format and tell how long an answer took."""
+    """Let an app answer errors in A1111's format and report the time that an answer took."""
     app.add_exception_handler(WebUIError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(Exception, _on_bug)

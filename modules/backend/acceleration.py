@@ -1,4 +1,4 @@
-"""Exchanges the UNet of a batch for OpenVINO's where the options ask for it, and tells why where that is not possible."""
+"""Exchanges the UNet of a batch for OpenVINO's where the options ask for it, and notes why where that is not possible."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Acceleration:
         reason = _refusal(model, plan)
         if not reason:
             try:
-                wanted = _wanted(model, plan)
+                wanted = _make_compilation_key(model, plan)
                 return model.openvino.find(wanted) or model.openvino.compile(
                     wanted, lambda text: self._sink(Phase(text))
                 )
@@ -124,7 +124,7 @@ class _Exchanged:
         return (output,)
 
 
-def _wanted(model: LoadedModel, plan: Plan) -> CompiledFor:
+def _make_compilation_key(model: LoadedModel, plan: Plan) -> CompiledFor:
     """Return what the UNet of a pass is compiled for.
 
     Raises:

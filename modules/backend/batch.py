@@ -74,7 +74,7 @@ class Batch:
 
         Args:
             plan: Of the pass, or of the refiner.
-            reports: Whether the first batch tells what of the networks cannot be used.
+            reports: Whether the first batch reports what of the model and the networks does not fit.
         """
         model = self.acquire(plan.model)
         try:
@@ -84,8 +84,9 @@ class Batch:
             del model  # two may not fit
             model = self.acquire(plan.model)
             notes = model.use_networks(plan.networks)
-        for note in notes if reports and self.index == 0 else ():
-            self.sink(Note(note))
+        for note in (model.components.note, *notes) if reports and self.index == 0 else ():
+            if note:
+                self.sink(Note(note))
         units = measure_units(plan, model.components, model.control_networks)
         if self.device.type == "cpu" and units.weight_bytes > estimate.free_bytes(self.device):
             model.control_networks.keep_only(

@@ -88,6 +88,7 @@ class Components:
         depth_estimator: Of a depth checkpoint that contains one.
         micro_conditioning: What the UNet gets with the sizes; see Family.
         unet_origin: Of the UNet's weights; None for a network that no file holds.
+        note: What every job with it is told; "" for nothing.
     """
 
     unet: UNet2DConditionModel
@@ -99,6 +100,7 @@ class Components:
     depth_estimator: DPTForDepthEstimation | None = None
     micro_conditioning: MicroConditioning = ""
     unet_origin: WeightOrigin | None = None
+    note: str = ""
 
     @property
     def latent_format(self) -> LatentFormat:

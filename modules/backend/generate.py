@@ -55,12 +55,15 @@ class UNetOverflow(NotFinite):
 
     Args:
         model: Whose UNet it is.
+        has_networks: Whether the prompt's networks have a part in it.
     """
 
-    def __init__(self, model: ModelSpec) -> None:
+    def __init__(self, model: ModelSpec, has_networks: bool = False) -> None:
         super().__init__(
             "The UNet produced invalid numbers, so there is no picture to show.",
-            "Try another checkpoint or start with --no-half.",
+            "Lower the weights of the LoRAs and hypernetworks in the prompt, or take them out."
+            if has_networks
+            else "Try another checkpoint or start with --no-half.",
         )
         self.model = model
 
@@ -318,7 +321,8 @@ def _sample(
             )
         raise
     if not bool(torch.isfinite(run.x).all()):
-        raise UNetOverflow(plan.model)
+        networks = plan.networks
+        raise UNetOverflow(plan.model, bool(networks.loras or networks.hypernetworks))
     if run.is_finished and state.recorder is not None:
         sink(Phase("Rendering the recorded steps"))
         recording = state.recorder.render(

@@ -32,7 +32,7 @@ class LoadedModels:
     Attributes:
         upscalers: Enlarge finished images.
         upscaled: What they made last.
-        overlap: Lets the device decode beside sampling; None where it should not.
+        overlap: Decodes concurrently with sampling; None where the device should not.
         face_restorers: Restore the faces in them.
         preprocessors: Make control images.
     """
@@ -47,7 +47,11 @@ class LoadedModels:
         self.face_restorers = FaceRestorers(device)
         self.preprocessors = Preprocessors(device.torch_device)
         self._cache = ModelCache(
-            device.torch_device, tokenizer, cache_folder, lambda: self.device.free_bytes()
+            device.torch_device,
+            tokenizer,
+            cache_folder,
+            lambda: self.device.free_bytes(),
+            next(iter(device.half_precisions), None),
         )
         # Index of the precision that each checkpoint needs after an overflow.
         self._precision_indices: dict[Path, int] = {}

@@ -56,9 +56,9 @@ class LoadedModel:
     Attributes:
         is_spoiled: Whether its weights can no longer be restored, so that it must be loaded anew.
         hypernetworks: Those that were used last, to be applied to the UNet.
-        compiled: The blocks of the UNet, compiled when that is asked for.
-        openvino: Its UNet as OpenVINO computes it; nothing until it is asked for.
-        control_networks: The control models that ran beside it last.
+        compiled: The blocks of the UNet, compiled on request.
+        openvino: Its UNet as OpenVINO computes it; nothing until it is needed.
+        control_networks: The control models of its last run.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class LoadedModel:
     @cached_property
     def _flat_colours(self) -> FlatColours:
         vae = self.components.vae
-        with circular_padding(vae, enabled=False):  # it may be asked for by a job that tiles
+        with circular_padding(vae, enabled=False):  # a job that tiles may need it
             return FlatColours.of(vae)
 
     @cached_property

@@ -19,11 +19,13 @@ from modules.backend.conditioning.prompt_cache import PromptCache
 from modules.backend.loading import loader
 from modules.backend.loading.loader import CPU, LoadOptions
 from modules.backend.loading.weight_cache import WeightCache
+from modules.backend.memory.estimate import computer_bytes
 from modules.backend.memory.fp8 import store_in_fp8
 from modules.backend.memory.policies import (
     AUTOMATIC,
     POLICIES,
     MemoryPolicy,
+    check_computer,
     choose_policy,
     measure,
 )
@@ -69,6 +71,8 @@ class ModelCache:
         tokenizer: Splits prompts.
         cache_folder: Keeps probed prediction types, in predictions.json, and converted UNets; None keeps none.
         free_bytes: Returns the free memory of the device; None for one that shares the computer's.
+        half_precision: Of the device, to tell what would fit; None where it has none.
+        computer_bytes: Returns the free memory of the computer.
 
     Attributes:
         limit: How many checkpoints may stay loaded; applied whenever one is acquired.
@@ -81,9 +85,13 @@ class ModelCache:
         tokenizer: ClipTokenizer,
         cache_folder: Path | None = None,
         free_bytes: Callable[[], int | None] = lambda: None,
+        half_precision: Precision | None = None,
+        computer_bytes: Callable[[], int] = computer_bytes,
     ) -> None:
         self.limit = 1
         self._free_bytes = free_bytes
+        self._half_precision = half_precision
+        self._computer_bytes = computer_bytes
         self._device = device
         self._tokenizer = tokenizer
         self._cache_folder = cache_folder
@@ -101,7 +109,7 @@ class ModelCache:
             lowest_policy: Index of the first memory policy that may be chosen for it.
 
         Raises:
-            OutOfMemory: the device has no room for it.
+            OutOfMemory: the device or the computer has no room for it.
             NotFound: one of the files is missing.
             BadFile: the file cannot be used.
             UserError: the .yaml does not match the file.
@@ -171,16 +179,33 @@ class ModelCache:
         """Return the policy for a model; other models leave first if it is all resident without them.
 
         Raises:
-            OutOfMemory: the device has no room for it.
+            OutOfMemory: the device or the computer has no room for it.
         """
         free_bytes = self._free_bytes()
         if free_bytes is None:
+            self._make_room(spec, precision)
             return POLICIES[0]
         size = measure(spec, count_weights(spec), precision)
         while self._models and POLICIES[0].weight_bytes(size) + size.working > free_bytes:
             self._evict_to(len(self._models) - 1)
             free_bytes = self._free_bytes() or 0
-        return choose_policy(spec, size, free_bytes, lowest)
+        policy = choose_policy(spec, size, free_bytes, lowest)
+        if not policy.loads_on_device:
+            self._make_room(spec, precision)
+        return policy
+
+    def _make_room(self, spec: ModelSpec, precision: Precision) -> None:
+        """Evict other models until the computer has room for the weights of one that is loaded there.
+
+        Raises:
+            OutOfMemory: it has not.
+        """
+        spec, counts = replace(spec, stores_fp8=False), count_weights(spec)
+        size = measure(spec, counts, precision)
+        while self._models and POLICIES[0].weight_bytes(size) > self._computer_bytes():
+            self._evict_to(len(self._models) - 1)
+        half = self._half_precision and measure(spec, counts, self._half_precision)
+        check_computer(spec, size, self._computer_bytes(), half)
 
     def changed_files(self, spec: ModelSpec) -> list[str]:
         """Return a sentence for each file that is loaded and has changed on the disk since it was listed."""

@@ -44,7 +44,7 @@ def find_noise_of_image(
         BatchSkipped: the batch was skipped.
     """
     request, components = plan.request, model.components
-    assert isinstance(request, NoiseFromImageFields), "`finds_noise` tells which requests have it"
+    assert isinstance(request, NoiseFromImageFields), "`finds_noise` says which requests have it"
     run_sigmas = make_run_sigmas(decoding, model.model_sigmas)
     channels = init_image.concat_cond
     extensions = [] if channels is None else [ConcatChannels(channels)]

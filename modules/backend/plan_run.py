@@ -44,7 +44,7 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
     notes = (*plan.notes, *models.changed_files(plan.model), models.precision_note(plan.model))
     for note in filter(None, notes):
         sink(Note(note))
-    with _delivered(PendingImages(models.overlap)) as pending:
+    with _delivering_all(PendingImages(models.overlap)) as pending:
         sink = pending.delivering(sink)
         indices = range(len(plan.batches)) if plan.batch_indices is None else plan.batch_indices
         for batch_index in indices:
@@ -57,7 +57,7 @@ def run_plan(models: LoadedModels, plan: Plan, sink: Sink, cancel: CancelToken) 
 
 
 @contextmanager
-def _delivered(pending: PendingImages) -> Iterator[PendingImages]:
+def _delivering_all(pending: PendingImages) -> Iterator[PendingImages]:
     """Deliver all images at the end; those of earlier batches also where a later one fails or is interrupted."""
     try:
         yield pending
@@ -86,7 +86,7 @@ class _Run:
 
 
 class _Images:
-    """A sink that passes events on and tells whether there was a result, which must not come twice."""
+    """A sink that passes events on and records whether there was a result, which must not come twice."""
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink

@@ -82,7 +82,7 @@ class Cancelled(WebUIError):
 
 
 def internal_error(error: BaseException) -> WebUIError:
-    """Return the error itself if a user can act on it, else one that names what the log tells in full."""
+    """Return the error itself if a user can act on it, else a short one; the log has the traceback."""
     if isinstance(error, WebUIError):
         return error
     try:

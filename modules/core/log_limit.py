@@ -13,7 +13,7 @@ _UNLIMITED = ("uvicorn.access",)  # --api-log asks for every request
 
 
 class RepetitionFilter(logging.Filter):
-    """Lets so many records of one place in the code pass in a window of time; the first of the next one tells how many did not.
+    """Lets so many records of one place in the code pass in a window of time; the first of the next window says how many were dropped.
 
     Args:
         max_records: How many pass in a window.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from modules.core.text import escape
+
 # A1111's first: a file of an unknown folder belongs in the first of these.
 _UPSCALER_FOLDERS = (
     "ESRGAN",
@@ -72,7 +74,7 @@ class Paths:
 
     @property
     def embeddings(self) -> Path:
-        """Textual-inversion embeddings; A1111's place, beside models/."""
+        """Textual-inversion embeddings; A1111's place, next to models/."""
         return self.embeddings_dir or self.data / "embeddings"
 
     @property
@@ -194,3 +196,10 @@ class Paths:
     def gradio_temp(self) -> Path:
         """Gradio's uploads and copies, depth estimates, and the frames of recorded runs."""
         return self.temp / "gradio"
+
+    def display(self, path: Path) -> str:
+        """Return a path as users see it: relative to the data folder if it is inside, with half characters escaped."""
+        for data in (self.data, self.data.resolve()):
+            if path.is_relative_to(data):
+                return escape(str(path.relative_to(data)))
+        return escape(str(path))

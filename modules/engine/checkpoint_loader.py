@@ -69,7 +69,7 @@ class CheckpointLoader:
 
         Args:
             info: The device.
-            warning: Of the program, besides the device's own.
+            warning: Of the program; shown with the device's own.
         """
         warnings = " ".join(filter(None, (info.warning, warning)))
         self.status = DeviceStatus("ready", "Ready", device=info.label, warning=warnings)

@@ -133,6 +133,7 @@ class Engine:
         self.settings = self._settings_file.read().replace(**self.flag_settings)
         self.models.refresh()
         self.models.start_hashing()
+        self.models.read_ahead()
         self.downloads.restore()
         self.queue.restore(self.settings.queue_after_restart == "resumed")
         if self.groups.restore() and self.settings.queue_after_restart == "paused":

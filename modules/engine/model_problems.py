@@ -21,7 +21,7 @@ class ModelProblems:
     """Looks into model files once each, and again when they change.
 
     Args:
-        models: Lists the files, and tells what they contain.
+        models: Lists the files, and reads what they contain.
     """
 
     def __init__(self, models: ModelIndex) -> None:

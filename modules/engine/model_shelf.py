@@ -39,7 +39,7 @@ class ShelfRow:
         id: Its identity as long as it is where it is.
         kind: Its row of KINDS.
         file: The file.
-        preview: A picture of the same name beside it.
+        preview: A picture of the same name next to it.
         is_shipped: Whether it belongs to the program.
     """
 
@@ -173,7 +173,7 @@ class ModelShelf:
         return self._move(row, folder / check_name(row.file.path.name, kind), kind)
 
     def set_notes(self, row_id: str, text: str) -> None:
-        """Write the notes about a file beside it; see `write_notes`.
+        """Write the notes about a file next to it; see `write_notes`.
 
         Raises:
             UserError: it is shipped, the notes are too long, or its .json is another program's.
@@ -204,7 +204,7 @@ class ModelShelf:
         self.refresh()
         return trashed
 
-    def trashed(self) -> list[Trashed]:
+    def list_trashed(self) -> list[Trashed]:
         """Return the deleted files, newest first."""
         return self._trash.entries()
 
@@ -229,7 +229,7 @@ class ModelShelf:
         self._trash.erase(trash_id)
 
     def convert(self, row_id: str) -> None:
-        """Write a .ckpt's numbers into a .safetensors beside it; the .ckpt stays.
+        """Write a .ckpt's numbers into a .safetensors next to it; the .ckpt stays.
 
         Raises:
             UserError: it is no checkpoint, or is converted already.

@@ -40,15 +40,15 @@ class Sidecars:
     def of(cls, model: Path) -> Sidecars:
         """Return what belongs to a model file."""
         stem = model.stem
-        beside = [
-            one for one in _listed(model.parent) if one.startswith(stem) and one != model.name
+        neighbours = [
+            one for one in _list_names(model.parent) if one.startswith(stem) and one != model.name
         ]
-        endings = {name: name[len(stem) :].lower() for name in beside}
-        found = tuple(model.with_name(name) for name in beside if endings[name] in _ENDINGS)
+        endings = {name: name[len(stem) :].lower() for name in neighbours}
+        found = tuple(model.with_name(name) for name in neighbours if endings[name] in _ENDINGS)
         return cls(stem, found, any(ending in _MODEL_SUFFIXES for ending in endings.values()))
 
-    def renamed(self, model: Path) -> list[tuple[Path, Path]]:
-        """Return each file with its path beside a model file of another name or place."""
+    def rename_pairs(self, model: Path) -> list[tuple[Path, Path]]:
+        """Return each file with its path next to a model file of another name or place."""
         return [
             (path, model.with_name(f"{model.stem}{path.name[len(self.stem) :]}"))
             for path in self.paths
@@ -56,17 +56,20 @@ class Sidecars:
 
 
 def find_preview(model: Path, names: dict[Path, frozenset[str]]) -> Path | None:
-    """Return the picture of the same name beside a model file.
+    """Return the picture of the same name next to a model file.
 
     Args:
         model: The file.
         names: Caches what is in each folder.
     """
-    folder = model.parent
-    if folder not in names:
-        names[folder] = frozenset(_listed(folder))
-    found = (f"{model.stem}{ending}" for ending in _PREVIEW_ENDINGS)
-    return next((folder / name for name in found if name in names[folder]), None)
+    folder, stem = model.parent, model.stem  # a list asks for thousands
+    listed = names.get(folder)
+    if listed is None:
+        listed = names[folder] = frozenset(_list_names(folder))
+    for ending in _PREVIEW_ENDINGS:
+        if stem + ending in listed:
+            return folder / (stem + ending)
+    return None
 
 
 @dataclass(frozen=True)
@@ -74,8 +77,8 @@ class Notes:
     """What is written about a model file.
 
     Args:
-        description: The description and activation text of A1111's .json beside it; only read.
-        notes: The notes of that .json, or else the .txt beside it; the page changes these.
+        description: The description and activation text of A1111's .json next to it; only read.
+        notes: The notes of that .json, or else the .txt next to it; the page changes these.
     """
 
     description: str
@@ -83,7 +86,7 @@ class Notes:
 
 
 def read_notes(model: Path) -> Notes:
-    """Return what the files beside a model file tell about it."""
+    """Return the facts in the files next to a model file."""
     content = _read_json(model.with_suffix(".json")) or {}
     parts = [content.get(key) for key in ("description", "activation text")]
     descriptions = [part.strip() for part in parts if isinstance(part, str) and part.strip()]
@@ -145,7 +148,7 @@ def move_together(model: Path, target: Path, sidecars: Sidecars) -> None:
         FileExistsError: one of the new names is taken.
         OSError: the disk refuses.
     """
-    pairs = sidecars.renamed(target)
+    pairs = sidecars.rename_pairs(target)
     for path, other in pairs:
         if os.path.lexists(other) and not other.samefile(path):
             raise FileExistsError(None, "exists", str(path), None, str(other))
@@ -160,12 +163,12 @@ def move_together(model: Path, target: Path, sidecars: Sidecars) -> None:
         shutil.move(model, target)
     except BaseException:
         for path, other in reversed(done):
-            with contextlib.suppress(OSError):  # the first error is the one to tell
+            with contextlib.suppress(OSError):  # the first error is reported
                 shutil.move(other, path)
         raise
 
 
-def _listed(folder: Path) -> list[str]:
+def _list_names(folder: Path) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208  names are enough, of thousands of files
     except OSError:

@@ -96,10 +96,10 @@ class ModelTrash:
                 f"'{target}' exists again and is not overwritten.", "Move it away first."
             )
         model = place / target.name
-        beside = tuple(path for path in files if path != model)
+        sidecars = tuple(path for path in files if path != model)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            move_together(model, target, Sidecars(target.stem, beside, False))
+            move_together(model, target, Sidecars(target.stem, sidecars, False))
         except FileExistsError as error:
             raise UserError(f"'{error.filename2}' exists again and is not overwritten.") from None
         except OSError as error:

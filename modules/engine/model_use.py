@@ -37,7 +37,7 @@ def used_paths(engine: Engine) -> Iterator[Path]:
 
 
 def prediction_of(engine: Engine, file: ModelFile) -> str:
-    """Return what a checkpoint predicts, "" if it is another file, its .yaml tells it, or it is not known yet."""
+    """Return what a checkpoint predicts, "" if it is another file, its .yaml states it, or it is not known yet."""
     if not isinstance(file, Checkpoint) or file.error:
         return ""
     found = resolve_prediction_type(engine.models, file, engine.settings)

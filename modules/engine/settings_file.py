@@ -18,7 +18,7 @@ from modules.params.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Increases when an option's meaning changes, so that a later version can tell how old a file is.
+# Increases when an option's meaning changes, so that a later version knows how old a file is.
 SCHEMA_VERSION = 1
 _VERSION_KEY = "webui_settings_version"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -18,6 +19,7 @@ from modules.core.errors import WebUIError
 from modules.core.registry import Registry
 from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.registries import Registries, Router, Tab
+from modules.models.merging.recipes import Recipe
 from modules.models.upscaling.upscalers import Upscaler, UpscalerFunction
 from modules.plan.step_extensions import ExtensionFailed, naming_extension
 from modules.scripts.protocol import Cell
@@ -62,6 +64,7 @@ class Border:
             ),
         }
         contained["upscalers"] = _contain(new.upscalers, old.upscalers, self._contain_upscaler)
+        contained["recipes"] = _contain(new.recipes, old.recipes, self._contain_recipe)
         for table, names in _RUNS.items():
             contained[table] = self._contain_calls(new, old, table, dict.fromkeys(names))
         for table, fallbacks in _FALLBACKS.items():
@@ -161,6 +164,12 @@ class Border:
         function = self._name_errors(enlarge_image, row.name)
         return replace(row, method=UpscalerFunction(function))
 
+    def _contain_recipe(self, row: Recipe) -> Recipe:
+        """Return the recipe with where its formula's errors are kept; the backend looks at what it returns."""
+        if row.formula is None:
+            raise ValueError(f"The recipe '{row.name}' has no formula.")
+        return replace(row, report=self._record.report)
+
     def _contain_tab(self, tab: Tab) -> Tab:
         """Return the tab with a `build` that shows an error in the tab, and its script's address."""
         if tab.script:
@@ -177,13 +186,12 @@ class Border:
         def build(engine: Any) -> None:
             import gradio as gr
 
-            from modules.ui.notices import notice
-
             try:
                 build_tab(engine)
             except (Exception, SystemExit) as error:  # noqa: BLE001  any code can be in an extension
                 sentence = self._record.report(f"cannot build its tab '{tab.name}'", error)
-                gr.HTML(notice("error", sentence), padding=False)
+                text = f'<p class="notice error" role="status">{html.escape(sentence)}</p>'
+                gr.HTML(text, padding=False)
 
         return replace(tab, build=build)
 

@@ -92,7 +92,7 @@ class ImageStore:
             infotext: Its generation parameters.
             tokens: Values for the filename patterns.
             settings: Filename patterns.
-            grids: File format, and whether the name tells the seed and the prompt.
+            grids: File format, and whether the name contains the seed and the prompt.
             on_path: Called with the path just before there is a file; again if another process takes the name first.
 
         Raises:
@@ -165,7 +165,7 @@ def _write_new(
     *,
     with_text: bool,
 ) -> Path:
-    """Write a file under the first name that is unused, for a text beside it too if there will be one; return its path."""
+    """Write a file under the first name that is unused, also for the text next to it if there will be one; return its path."""
     with open_part(target.folder) as part:
         write(part.file)
         for name in target.candidate_names(extension):

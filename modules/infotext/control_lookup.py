@@ -17,7 +17,7 @@ class ControlMatches(NamedTuple):
     Args:
         units: In the order of the infotext.
         missing: A sentence for each control model that is not here.
-        remarks: Sentences on what the units need besides.
+        remarks: Sentences on what else the units need.
     """
 
     units: tuple[ControlUnit, ...] = ()

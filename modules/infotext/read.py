@@ -280,7 +280,8 @@ def _read_networks(state: _State) -> NetworkMatches:
         state.values["prompt"] += missing_tags(state.values["prompt"], state.pairs)
         state.used_keys.update(KEYS_OF_TAGS)
     prompts = {name: state.values[name] for name in _PROMPTS if state.values.get(name)}
-    found = find_networks(prompts, state.pairs, state.context.models)
+    by_alias = state.context.settings.lora_preferred_name == "Alias from file"
+    found = find_networks(prompts, state.pairs, state.context.models, by_alias)
     state.values.update(found.prompts)
     return found
 

@@ -79,7 +79,7 @@ def drop_python_variables(env: MutableMapping[str, str], *, runs_in_venv: bool) 
 def drop_client_variables(env: MutableMapping[str, str]) -> None:
     """Remove from `env` the variables for which Gradio's HTTP client cannot be made, and with it the page.
 
-    That client is made at import. It knows no SOCKS and not every form of `no_proxy`, and it reads the files that
+    That client is made at import. It supports neither SOCKS nor every form of `no_proxy`, and it reads the files that
     the variables of TLS name, whether they exist or not.
     """
     for name in [name for name in env if name.lower() in PROXY_VARIABLES]:

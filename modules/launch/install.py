@@ -90,7 +90,7 @@ class Installer:
             self._install_torch_wheel(build, ("--force-reinstall",) if force else ())
 
     def install_torch_dependencies(self, build: TorchBuild) -> None:
-        """Install what a build of PyTorch needs beside the lock; nothing is downloaded if it is there."""
+        """Install what a build of PyTorch needs in addition to the lock; nothing is downloaded if it is there."""
         if build.has_index_only_dependencies and not self.pip_install(
             build.requirement, "--extra-index-url", build.index_url, *TIMEOUT_ARGS
         ):

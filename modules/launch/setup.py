@@ -137,7 +137,7 @@ class Setup:
         )
 
     def _install_extra(self, title: str, packages_name: str, state_name: str, without: str) -> None:
-        """Install packages that only a flag asks for; the program goes on where they cannot be installed."""
+        """Install packages that only a flag needs; the program continues where they cannot be installed."""
         if self.flags.skip_install:
             return
         folder, packages = self.environment.folder, self.root / packages_name

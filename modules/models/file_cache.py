@@ -138,7 +138,7 @@ def write_prediction_type(folder: Path, stamp: FileStamp, prediction_type: Predi
 
 
 def tables_digest(kinds: Registry[ModelKind], families: Registry[Family]) -> str:
-    """Return a digest of the tables that tell files: after a change every file is detected again."""
+    """Return a digest of the tables that identify files: after a change every file is detected again."""
     return hashlib.sha256(repr((*kinds, *families)).encode()).hexdigest()
 
 

@@ -262,6 +262,10 @@ class ModelIndex:
         self._hashing_enabled = True
         self._hash_all()
 
+    def read_ahead(self) -> None:
+        """Read the headers of networks in the background, so that their first list is quick."""
+        self.networks.read_ahead(lambda kind: self._scan(self.kinds.get(kind)))
+
     def sha256(self, file: ModelFile, timeout_s: float | None = None) -> str:
         """Return the hash of a file, computed before all others; "" after the timeout.
 
@@ -282,7 +286,7 @@ class ModelIndex:
         self._hasher.enqueue([c.stamp for c in self.checkpoints() if not c.error])
 
     def _scan(self, kind: ModelKind) -> tuple[ModelFile, ...]:
-        """Return the files of a kind in its folders and beside checkpoints, sorted by name."""
+        """Return the files of a kind in its folders and next to checkpoints, sorted by name."""
         places = [(folder, kind.suffixes) for folder in self.folders(kind.name)]
         if kind.suffixes_beside_checkpoints:
             places += [
@@ -290,9 +294,9 @@ class ModelIndex:
             ]
         others = [other for other in self.kinds if other.name != kind.name]
         excluded = tuple(suffix for row in others for suffix in row.suffixes_beside_checkpoints)
-        # What nothing but its folder tells is of no other kind: annotators lie in models/ControlNet.
-        untold = [row.name for row in others if not row.conditions]
-        skipped = {folder.absolute() for name in untold for folder in self.folders(name)}
+        # Files of a kind without conditions are recognized by their folder alone, such as annotators in models/ControlNet.
+        unconditional = [row.name for row in others if not row.conditions]
+        skipped = {folder.absolute() for name in unconditional for folder in self.folders(name)}
         found: dict[str, ModelFile] = {}
         for folder, suffixes in places:
             for file in scan_folder(folder, suffixes, excluded, skipped):

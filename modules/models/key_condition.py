@@ -45,7 +45,7 @@ class KeyCondition:
 
 
 class DetectedRow(Protocol):
-    """A row of a table whose conditions tell which files it describes."""
+    """A row of a table whose conditions match the files that it describes."""
 
     @property
     def name(self) -> str:

@@ -201,7 +201,7 @@ KINDS: tuple[ModelKind, ...] = (
         VAE,
         "VAE",
         lambda paths: paths.vae_folders,
-        (".safetensors", ".pt", ".ckpt"),  # best first, likewise beside checkpoints
+        (".safetensors", ".pt", ".ckpt"),  # best first, likewise next to checkpoints
         (
             KeyCondition(has=("encoder.conv_in.weight", "decoder.conv_in.weight")),
             KeyCondition(has=(VAE_DECODER_INPUT_KEY,), lacks=_UNET_NAMES),
@@ -255,7 +255,7 @@ KINDS: tuple[ModelKind, ...] = (
         ANNOTATOR,
         "annotator",
         lambda paths: paths.model_folders("ControlNet/annotators", "ControlNetPreprocessor"),
-        (".pth", ".pt", ".safetensors", ".tflite"),
+        (".pth", ".pt", ".safetensors", ".tflite", ".onnx"),
         # No conditions: an annotator is found by its file's name (`models/annotators`).
     ),
     ModelKind(

@@ -17,7 +17,7 @@ from modules.models.upscaling.upscalers import Upscaler, UpscalerModel
 
 
 class _KnownName(NamedTuple):
-    """A1111's name for a file that it knows, and how much it enlarges."""
+    """A1111's name for a file, and how much it enlarges."""
 
     name: str
     scale: int = 4
@@ -43,7 +43,7 @@ KNOWN_NAMES = {
 class UpscalerList:
     """All upscalers: the rows of a table in their order, then the model files by name.
 
-    A file is named by its stem, as in A1111, or as A1111 names the files that it knows; where that name is taken, by its
+    A file is named by its stem, as in A1111, or as A1111 names the files in its list; where that name is taken, by its
     name with the ending. The folders are read again where a name is not found.
 
     Args:

@@ -38,9 +38,9 @@ def choose_vae(models: ModelIndex, name: str, checkpoint: Path) -> ModelFile | N
 
 def _find_automatic(models: ModelIndex, checkpoint: Path) -> ModelFile | None:
     kind, stem = models.kinds.get(VAE), checkpoint.stem.casefold()
-    names_beside = [stem + suffix for suffix in kind.suffixes_beside_checkpoints]
-    names = [*names_beside, *(stem + suffix for suffix in kind.suffixes)]
-    candidates = [(checkpoint.parent, name) for name in names_beside]
+    sibling_names = [stem + suffix for suffix in kind.suffixes_beside_checkpoints]
+    names = [*sibling_names, *(stem + suffix for suffix in kind.suffixes)]
+    candidates = [(checkpoint.parent, name) for name in sibling_names]
     candidates += [(folder, name) for folder in models.folders(VAE) for name in names]
     listed = {(file.path.parent, file.path.name.casefold()): file for file in models.files(VAE)}
     found = next((listed[key] for key in candidates if key in listed), None)

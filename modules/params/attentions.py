@@ -92,7 +92,7 @@ ATTENTIONS: tuple[Attention, ...] = (
         widest_head=128,
     ),
 )
-# Values of A1111's option that stand for kernels of its own; PyTorch's own attention does better in each case.
+# Values of A1111's option that name kernels of its own; PyTorch's own attention does better in each case.
 _A1111_NAMES: Mapping[str, AttentionName] = {
     "sdp-no-mem - scaled dot product without memory efficient attention": "sdp-no-mem",
     **dict.fromkeys(

@@ -125,11 +125,11 @@ def _states_mask_weight(planned: PlannedPass) -> bool:
     return _runs_inpainting_unet(planned) and is_stated
 
 
-def _is_told_sizes(planned: PlannedPass) -> bool:
+def _is_conditioned_on_sizes(planned: PlannedPass) -> bool:
     return planned.family.is_sdxl
 
 
-def _is_told_aesthetic_score(planned: PlannedPass) -> bool:
+def _is_conditioned_on_aesthetic_score(planned: PlannedPass) -> bool:
     return any(family.micro_conditioning == "aesthetic score" for family in _families(planned))
 
 
@@ -205,10 +205,10 @@ EFFECTS: tuple[Effect, ...] = (
             slot.clip_skip == "sdxl_clip_l_skip" for slot in planned.family.text_encoders
         ),
     ),
-    Effect("sdxl_crop_top", _is_told_sizes),
-    Effect("sdxl_crop_left", _is_told_sizes),
-    Effect("sdxl_refiner_low_aesthetic_score", _is_told_aesthetic_score),
-    Effect("sdxl_refiner_high_aesthetic_score", _is_told_aesthetic_score),
+    Effect("sdxl_crop_top", _is_conditioned_on_sizes),
+    Effect("sdxl_crop_left", _is_conditioned_on_sizes),
+    Effect("sdxl_refiner_low_aesthetic_score", _is_conditioned_on_aesthetic_score),
+    Effect("sdxl_refiner_high_aesthetic_score", _is_conditioned_on_aesthetic_score),
     Effect("dynamic_prompts", _may_draw_prompts),
     Effect("token_merging_ratio", _attends_to_all_cells, of_first_pass=True),
     Effect("token_merging_ratio_hr", _attends_to_all_cells),

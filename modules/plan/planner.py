@@ -100,7 +100,7 @@ class Planner:
             BadFile: the checkpoint cannot be used.
             UserError: the checkpoint cannot do the task, the sampler cannot work with so few steps or so small a
                 denoising strength, or the seeds run out of range.
-            ExtensionFailed: an extension cannot tell whether it takes part.
+            ExtensionFailed: an extension fails to say whether it takes part.
         """
         name = request.sd_model_checkpoint or settings.sd_model_checkpoint
         checkpoint = self._checkpoints.find(name)

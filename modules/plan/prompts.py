@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
 from modules.models.index import ModelIndex
-from modules.models.networks.network_kinds import LORA_TAGS
+from modules.models.networks.network_kinds import HYPERNETWORK_TAGS, LORA_TAGS
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
 from modules.plan.networks.hypernetworks import HYPERNET, plan_hypernetworks
@@ -27,6 +27,11 @@ _PROMPT_FIELDS: tuple[tuple[str, Callable[[Style], str]], ...] = (
     ("hr_prompt", lambda style: style.prompt),
     ("hr_negative_prompt", lambda style: style.negative_prompt),
 )
+# The option that adds a network to every prompt, by the words of its tags; in A1111's order.
+_ADDED_BY: Mapping[tuple[str, ...], str] = {
+    HYPERNETWORK_TAGS: "sd_hypernetwork",
+    LORA_TAGS: "sd_lora",
+}
 R = TypeVar("R", bound=GenerationRequest)
 
 
@@ -53,18 +58,27 @@ def apply_styles(request: R, styles: Sequence[Style], settings: Settings) -> R:
             text = apply_style(text, style_part(style))
         prompts[name] = strip_comments(text) if options.enable_prompt_comments else text
         if "negative" not in name:
-            prompts[name] = _add_chosen_lora(prompts[name], options)
+            prompts[name] = _add_chosen_networks(prompts[name], options)
     return request.replace(**prompts, styles=())
 
 
-def _add_chosen_lora(prompt: str, settings: Settings) -> str:
-    """Return the prompt with the LoRA that the settings add to every prompt, unless it names it already."""
-    name = settings.sd_lora
-    if name in ("", "None"):
-        return prompt
-    if any(n.kind in LORA_TAGS and n.name == name for n in extract_networks(prompt)[1]):
-        return prompt
-    return f"{prompt}<lora:{name}:{settings.extra_networks_default_multiplier}>"
+def _add_chosen_networks(prompt: str, settings: Settings) -> str:
+    """Return the prompt with the networks that the settings add to every prompt, unless it names them already.
+
+    As in A1111, those of a kind that the prompt has come first.
+    """
+    tags = extract_networks(prompt)[1]
+    words = [tag.kind for tag in tags]
+    for kinds in sorted(_ADDED_BY, key=lambda kinds: _first_place(kinds, words)):
+        name = getattr(settings, _ADDED_BY[kinds])
+        is_there = any(tag.kind in kinds and tag.name == name for tag in tags)
+        if name not in ("", "None") and not is_there:
+            prompt += f"<{kinds[0]}:{name}:{settings.extra_networks_default_multiplier}>"
+    return prompt
+
+
+def _first_place(kinds: Sequence[str], words: Sequence[str]) -> int:
+    return next((place for place, word in enumerate(words) if word in kinds), len(words))
 
 
 def plan_networks(plan: Plan, models: ModelIndex) -> Plan:

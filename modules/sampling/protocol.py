@@ -86,7 +86,7 @@ def ancestral_step(sigma: float, sigma_next: float, eta: float = 1.0) -> tuple[f
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a sampler asks for.
+    """The noise that a sampler needs.
 
     Args:
         sigmas: The sigma of each network evaluation.
@@ -106,7 +106,7 @@ def run_dry(
     denoised: Tensor = 0.0,
     arithmetic: Arithmetic = FLOAT64,
 ) -> DryRun:
-    """Return what a sampler asks for, by running it on the number 0.
+    """Return the noise that a sampler needs, by running it on the number 0.
 
     Args:
         run: The sampler; not an adaptive one.

@@ -85,9 +85,7 @@ class RunSigmas:
             denoising_strength: Of a run from an init image; None for one from noise.
             fix_steps: As in `from_image`.
         """
-        cut = None
-        if denoising_strength is not None:
-            cut = self._cut_steps(denoising_strength, fix_steps)
+        cut = self._cut_steps(denoising_strength, fix_steps)
         return self.sigmas(cut.steps if cut else self.steps)
 
     def planned_steps(
@@ -99,9 +97,7 @@ class RunSigmas:
             denoising_strength: Of a run from an init image; None for one from noise.
             fix_steps: As in `from_image`.
         """
-        cut = None
-        if denoising_strength is not None:
-            cut = self._cut_steps(denoising_strength, fix_steps)
+        cut = self._cut_steps(denoising_strength, fix_steps)
         return cut.t_enc + 1 if cut else self.steps
 
     def sigmas(self, steps: int) -> list[float]:
@@ -128,7 +124,9 @@ class RunSigmas:
             or self.settings.always_discard_next_to_last_sigma
         )
 
-    def _cut_steps(self, denoising_strength: float, fix_steps: bool) -> StepCut | None:
+    def _cut_steps(self, denoising_strength: float | None, fix_steps: bool) -> StepCut | None:
+        if denoising_strength is None:
+            return None
         return run_start.cut_steps(self.steps, denoising_strength, fix_steps)
 
     def _adapt_start(self, start: RunStart, from_noise: bool) -> RunStart:

@@ -28,7 +28,7 @@ class Sampler:
         aliases: Other names that A1111's clients use.
         default_schedule: The schedule that "Automatic" resolves to.
         family: How its sigmas and its start are derived.
-        options: The settings that affect it, besides those of its schedule and its family.
+        options: The settings that affect it, in addition to those of its schedule and its family.
         evaluations_per_step: Network evaluations that count as one step in prompt editing.
         discards_next_to_last_sigma: Whether the schedule has one step more and its next-to-last sigma is dropped.
         uses_brownian_noise: Whether its noise is that of a Brownian motion.

@@ -42,14 +42,14 @@ def run_control_batch(request: GenerationRequest, args: ControlBatchArgs) -> Scr
     """Yield a cell for each file.
 
     Args:
-        request: The request of every file; the unit's own picture and mask do not count.
+        request: The request of every file; the unit's own pictures and mask do not count.
         args: The files.
     """
     units = request.control_units
 
     def make_request(file: Path, name: str) -> GenerationRequest:
         del name
-        changed = units[args.unit].replace(image=read_file(file), mask=None)
+        changed = units[args.unit].replace(image=read_file(file), mask=None, more_images=())
         return request.replace(
             control_units=(*units[: args.unit], changed, *units[args.unit + 1 :])
         )

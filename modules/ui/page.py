@@ -14,21 +14,12 @@ import gradio as gr
 from modules.core.errors import WebUIError
 from modules.engine.engine import Engine
 from modules.engine.registries import Tab
-from modules.ui.components.scripted_html import build_scripted_html
 from modules.ui.forms.control_schema import control_schema
 from modules.ui.forms.layout import FormLayout
 from modules.ui.forms.layouts import DEPTH, EXTRAS, IMG2IMG, INPAINT, MERGER, PROCESS, TXT2IMG
 from modules.ui.forms.schema import form_schema, script_schemas
-from modules.ui.tabs import (
-    diffusion_process,
-    extensions,
-    gallery,
-    merger,
-    models,
-    png_info,
-    queue,
-    settings,
-)
+from modules.ui.scripted_html import build_scripted_html, scripted_tab
+from modules.ui.tabs import diffusion_process, extensions, gallery, models, queue, settings
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +38,17 @@ TABS = (
     Tab("img2img", form=IMG2IMG),
     Tab("Inpaint", form=INPAINT),
     Tab("Depth", form=DEPTH),
-    Tab("PNG Info", png_info.build),
+    Tab(
+        "PNG Info",
+        scripted_tab('<div class="ui png-info"></div>', "png_info.js", "png_info_tab"),
+    ),
     Tab("Extras", form=EXTRAS),
     Tab("Diffusion process", diffusion_process.build),
     Tab("Gallery", gallery.build),
-    Tab("Checkpoint merger", merger.build),
+    Tab(
+        "Checkpoint merger",
+        scripted_tab('<div class="ui merger"></div>', "merger.js", "merger_tab"),
+    ),
     Tab("Models", models.build),
     Tab("Queue", queue.build),
     Tab("Extensions", extensions.build),

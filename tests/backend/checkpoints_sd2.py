@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from modules.backend.loading import ldm_keys
-from modules.models.ldm.unet import UNetConfig
+from tests.backend.checkpoints import UNET as SD1_UNET
 from tests.backend.checkpoints import WIDTH, tiny_weights, write_checkpoint
 
 TEXT_WIDTH, HEADS, USED_LAYERS = 32, 2, 2
-UNET = UNetConfig(
-    in_channels=4,
-    out_channels=4,
-    model_channels=WIDTH,
-    channel_mult=(1, 2),
-    num_res_blocks=1,
-    has_attention=(False, True),
-    num_heads=(2, 4),
-    transformer_depth=(1, 1),
-    context_dim=TEXT_WIDTH,
-    use_linear_in_transformer=True,
-    norm_num_groups=8,
-    image_size=8,
-)
+UNET = replace(SD1_UNET, num_heads=(2, 4), context_dim=TEXT_WIDTH, use_linear_in_transformer=True)
 CHANGES: Mapping[str, Any] = {
     "unet_config.params.num_heads": None,
     "unet_config.params.num_head_channels": 16,

@@ -22,24 +22,17 @@ from modules.backend.loading import ldm_keys
 from modules.models.ldm.keys import COND_STAGE_PREFIX, VAE_PREFIX
 from modules.models.ldm.unet import UNetConfig
 from tests.backend.checkpoints import DESCRIPTION, TEXT_SIZES, WIDTH, tiny_modules, tiny_weights
+from tests.backend.checkpoints_sd2 import UNET as SD2_UNET
 from tests.backend.checkpoints_sd2 import OpenClipText
 
 CLIP_L, CLIP_G = "conditioner.embedders.0.", "conditioner.embedders.1."
 CLIP_L_WIDTH, CLIP_G_WIDTH, CLIP_G_LAYERS, CLIP_G_HEADS = 32, 16, 3, 2
 SIZE_WIDTH = 256
 SCALE = 0.13025
-UNET = UNetConfig(
-    in_channels=4,
-    out_channels=4,
-    model_channels=WIDTH,
-    channel_mult=(1, 2),
-    num_res_blocks=1,
-    has_attention=(False, True),
-    num_heads=(2, 4),
+UNET = replace(
+    SD2_UNET,
     transformer_depth=(1, 2),
     context_dim=CLIP_L_WIDTH + CLIP_G_WIDTH,
-    use_linear_in_transformer=True,
-    norm_num_groups=8,
     image_size=64,
     adm_in_channels=CLIP_G_WIDTH + 6 * SIZE_WIDTH,
 )

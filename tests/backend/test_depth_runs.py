@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from modules.prompt.tokens import ClipTokenizer
 from tests.backend.checkpoints_depth import write_depth
 from tests.backend.test_runner import plan_of
 from tests.backend.tiny import RecordingListener
+from tests.conftest import no_network
 
 HILL = Image.linear_gradient("L").rotate(180).resize((96, 80))
 INIT_IMAGE = ImageField.from_pil(Image.merge("RGB", (HILL, HILL.rotate(180), HILL)))
@@ -46,14 +46,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def generate(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
     """Generate from an init image, without network access."""
-    patch = pytest.MonkeyPatch()
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("loading and generating need no network")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        patch.setattr(socket.socket, name, refuse)
-    patch.setattr(socket, "getaddrinfo", refuse)
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
     def generate(
@@ -63,8 +55,8 @@ def generate(folder: Path, tokenizer: ClipTokenizer) -> Iterator[Any]:
         runner.run(plan_of(folder, SMALL.replace(**changes), name), listener, listener.cancel)
         return [image for _, image in listener.images]
 
-    yield generate
-    patch.undo()
+    with no_network():
+        yield generate
 
 
 def difference(one: Image.Image, other: Image.Image) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ from modules.prompt.tokens import ClipTokenizer
 from modules.sampling.samplers import SAMPLERS
 from tests.backend.batches import generate_batch
 from tests.backend.tiny import RecordingListener, tiny_components
-from tests.conftest import ROOT, write_listed_checkpoint
+from tests.conftest import ROOT, no_network, write_listed_checkpoint
 
 UPSCALERS = Upscalers(choose_device(DeviceOptions(use_cpu=True)))
 
@@ -192,14 +191,6 @@ def demo(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> 
     """Generate with the demo checkpoint, without network access."""
     folder = ROOT / "models" / "Stable-diffusion" / "demo"
     cache = tmp_path_factory.mktemp("cache")
-    patch = pytest.MonkeyPatch()
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("loading and generating need no network")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        patch.setattr(socket.socket, name, refuse)
-    patch.setattr(socket, "getaddrinfo", refuse)
     runner = Runner(DeviceOptions(use_cpu=True), tokenizer)
 
     def generate(**changes: Any) -> list[Image.Image]:
@@ -207,8 +198,8 @@ def demo(tokenizer: ClipTokenizer, tmp_path_factory: pytest.TempPathFactory) -> 
         runner.run(plan_of(folder, cache, CIRCLE.replace(**changes), "demo"), listener)
         return [image for _, image in listener.images]
 
-    yield generate
-    patch.undo()
+    with no_network():
+        yield generate
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from modules.backend.conditioning.text import Conditioning
-from modules.backend.device import FP32
+from modules.backend.device import BF16, FP32
 from modules.backend.model import LoadedModel
 from modules.backend.model_cache import ModelCache
-from modules.core.errors import BadFile, UserError, WebUIError
+from modules.core.errors import BadFile, OutOfMemory, UserError, WebUIError
 from modules.models.file_cache import read_prediction_type
 from modules.models.index import ModelIndex
 from modules.models.model_spec import ModelSpec, make_model_spec
+from modules.models.weight_counts import count_weights
 from modules.params.settings import Settings
 from modules.prompt.schedule import StepTimeline
 from modules.prompt.tokens import ClipTokenizer
@@ -98,6 +99,18 @@ def test_a_separate_vae_is_used_instead(acquire, tmp_path: Path, file: str):
     assert same(acquire("a").components.vae, other)
     assert same(acquire("a").components.unet, unet)
     assert same(acquire("a", sd_vae="None").components.vae, own)
+
+
+def test_a_vae_that_was_not_made_from_the_checkpoints_own_is_told(acquire, tmp_path: Path):
+    trained_on = {name: weight + 0.1 * weight.std() for name, weight in vae_weights(0).items()}
+    write_checkpoint(tmp_path / "VAE" / "finetuned.safetensors", weights=trained_on)
+    write_checkpoint(tmp_path / "VAE" / "sdxl_vae.safetensors", weights=vae_weights(1))
+    assert acquire("a").components.note == ""
+    assert acquire("a", sd_vae="finetuned.safetensors").components.note == ""
+    assert acquire("a", sd_vae="sdxl_vae.safetensors").components.note == (
+        "The VAE 'sdxl_vae.safetensors' was not made from that of 'a.safetensors': if colours are wrong, it is one for"
+        " another family; choose Automatic or None."
+    )
 
 
 def test_a_checkpoint_without_vae_works_with_another(acquire, tmp_path: Path):
@@ -225,3 +238,56 @@ def test_the_file_with_invalid_numbers_is_named(acquire, cache: ModelCache, tmp_
         cache.check_weights()
     acquire("a")
     cache.check_weights()
+
+
+@pytest.fixture
+def spec(tmp_path: Path) -> ModelSpec:
+    write_checkpoint(tmp_path / "models" / "a.safetensors")
+    manager = ModelIndex(
+        {"Checkpoint": [tmp_path / "models"]}, ROOT / "configs", tmp_path / "cache"
+    )
+    return make_model_spec(manager, manager.find_checkpoint("a"), Settings())
+
+
+def test_weights_without_room_in_the_computer_are_refused_with_what_would_fit(
+    spec: ModelSpec, tokenizer: ClipTokenizer
+):
+    count = count_weights(spec).total
+    free = [3 * count]  # half of it is 2 bytes a weight
+    cache = ModelCache(
+        torch.device("cpu"), tokenizer, half_precision=BF16, computer_bytes=lambda: free[0]
+    )
+    vae = count_weights(spec).vae
+    with pytest.raises(OutOfMemory) as error:
+        cache.acquire(spec, FP32)
+    assert str(error.value) == (
+        f"a.safetensors needs {4 * count / 1e9:.1f} GB of memory, and {3 * count / 1e9:.1f} GB are free."
+        f" Set Precision to Half in the Models settings, which needs {(2 * count + 2 * vae) / 1e9:.1f} GB."
+    )
+    with pytest.raises(
+        OutOfMemory, match=r"Close other programs, or choose a smaller checkpoint\."
+    ):
+        free[0] = 100
+        cache.acquire(spec, FP32)
+    free[0] = 4 * count
+    assert cache.acquire(spec, FP32).components.unet.dtype == torch.float32
+
+
+def test_other_models_leave_for_one_that_the_computer_has_no_room_for_beside_them(
+    spec: ModelSpec, tokenizer: ClipTokenizer, tmp_path: Path
+):
+    write_checkpoint(tmp_path / "models" / "b.safetensors", seed=1)
+    manager = ModelIndex(
+        {"Checkpoint": [tmp_path / "models"]}, ROOT / "configs", tmp_path / "cache"
+    )
+    other = make_model_spec(manager, manager.find_checkpoint("b"), Settings())
+    each = 4 * count_weights(spec).total
+    room = ModelCache(
+        torch.device("cpu"),
+        tokenizer,
+        computer_bytes=lambda: int(1.5 * each) - each * len(room._models),
+    )
+    room.limit = 2
+    first = room.acquire(spec, FP32)
+    second = room.acquire(other, FP32)
+    assert list(room._models.values()) == [second] != [first]

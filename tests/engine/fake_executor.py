@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from PIL import Image
 
 from modules.core.errors import Cancelled
+from modules.engine.engine import Engine
 from modules.engine.executors import DeviceInfo, WorkerStatus
 from modules.images.upscale import enlarge_by_filter, upscale_by
 from modules.params.events import (
@@ -236,6 +237,12 @@ def _process(plan: ExtrasPlan, sink: Sink, cancel: CancelToken) -> None:
     if cancel.is_interrupted():
         raise Cancelled("The job was interrupted.")
     sink(Output("image", image))
+
+
+def record(recording: Recording, engine: Engine) -> None:
+    """Let the device of an engine return this recording of each job that is recorded."""
+    assert isinstance(engine.executor, FakeExecutor)
+    engine.executor.recording = recording
 
 
 def _make_image(plan: Plan, image: ImagePlan) -> Image.Image:

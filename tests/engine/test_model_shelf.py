@@ -89,18 +89,18 @@ def test_a_deleted_checkpoint_comes_back(shelf: ModelShelf, folder: Path):
     before = names(folder)
     trashed = shelf.delete(row(shelf, "mine.safetensors").id)
     assert names(folder) == {"mine-2.yaml"}
-    assert [entry.name for entry in shelf.trashed()] == ["mine.safetensors"]
+    assert [entry.name for entry in shelf.list_trashed()] == ["mine.safetensors"]
     assert all(one.file.name != "mine.safetensors" for one in shelf.rows())
     shelf.restore(trashed.id)
     assert names(folder) == before
-    assert shelf.trashed() == []
+    assert shelf.list_trashed() == []
     assert row(shelf, "mine.safetensors").preview == folder / "mine.preview.png"
 
 
 def test_an_erased_checkpoint_is_gone(shelf: ModelShelf, folder: Path):
     trashed = shelf.delete(row(shelf, "mine.safetensors").id)
     shelf.erase(trashed.id)
-    assert shelf.trashed() == []
+    assert shelf.list_trashed() == []
     assert not list((folder / ".trash").iterdir())
 
 

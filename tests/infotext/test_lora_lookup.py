@@ -47,3 +47,10 @@ def test_another_file_of_the_same_name_is_told(models: ModelIndex):
         f"The LoRA ink has the hash {known(models, 'ink')}, the picture was made with one of that name and the hash"
         " 0123456789ab.",
     )
+
+
+def test_a_file_that_is_known_by_its_hash_gets_the_name_that_the_options_prefer(models: ModelIndex):
+    pairs = {"Lora hashes": f"ink: {known(models, 'ink')}"}
+    for by_alias, name in ((True, "soft ink"), (False, "ink")):
+        found = find_networks({"prompt": "<lora:ink:1>"}, pairs, models, by_alias)
+        assert found.prompts == {"prompt": f"<lora:{name}:1>"}

@@ -84,10 +84,19 @@ def test_an_embedding_of_a_lora_is_not_looked_for_by_itself(context: InfotextCon
 @pytest.mark.parametrize(
     ("pairs", "prompt"),
     [
-        ("Hypernet: anime", "a cat<hypernet:anime:1.0>"),
+        ("Hypernet: anime, Hypernet hash: 0123abcd", "a cat<hypernet:anime:1.0>"),
         ("Hypernet: anime, Hypernet strength: 0.6", "a cat<hypernet:anime:0.6>"),
         ("Hypernet: None", "a cat"),
         ('Lora weights: "ink: 0.75"', "a cat<lora:ink:0.75>"),
+        (
+            "AddNet Enabled: True, AddNet Module 1: LoRA, AddNet Model 1: ink(0123abcd), AddNet Weight A 1: 0.8,"
+            " AddNet Weight B 1: 0.8",
+            "a cat<lora:ink:0.8>",
+        ),
+        (
+            "AddNet Module 2: LoRA, AddNet Model 2: ink(0123abcd), AddNet Weight A 2: 0.8, AddNet Weight B 2: 0.3",
+            "a cat<lora:ink:0.3:0.8>",
+        ),
     ],
 )
 def test_networks_in_pairs_become_tags(context: InfotextContext, pairs: str, prompt: str):

@@ -81,3 +81,18 @@ def test_the_hires_pass_has_the_hypernetworks_of_its_own_prompt(engine: Engine):
     plan = make_plan(engine, "a <hypernet:ink:1>", enable_hr=True, hr_prompt="a <hypernet:anime:1>")
     assert plan.hires is not None
     assert (uses(plan), uses(plan.hires.plan)) == ([("ink", 1.0)], [("anime", 1.0)])
+
+
+def test_options_write_networks_into_every_prompt_that_does_not_name_them(engine: Engine):
+    options = {
+        "sd_hypernetwork": "anime",
+        "sd_lora": "none here",
+        "extra_networks_default_multiplier": 0.5,
+    }
+    plan = make_plan(engine, "a cat", override_settings=options)
+    assert plan.request.prompt == "a cat<hypernet:anime:0.5><lora:none here:0.5>"
+    assert uses(plan) == [("anime", 0.5)]
+    plan = make_plan(engine, "a cat <lora:x:1>", override_settings=options)
+    assert plan.request.prompt == "a cat <lora:x:1><lora:none here:0.5><hypernet:anime:0.5>"
+    plan = make_plan(engine, "a cat <hypernet:anime:1>", override_settings=options)
+    assert plan.request.prompt == "a cat <hypernet:anime:1><lora:none here:0.5>"

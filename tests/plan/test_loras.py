@@ -43,6 +43,8 @@ def uses(plan: Plan) -> list[tuple[str, float, float, int | None]]:
         (":0.5:te=1", 1, 1, None),
         (":-0.5", -0.5, -0.5, None),
         (":1:dyn=2", 1, 1, 2),
+        (":1:1:-1", 1, 1, -1),
+        (":1:dyn=1e30", 1, 1, None),
         (": 0.5 ", 0.5, 0.5, None),
         (":0.5:other=7", 0.5, 0.5, None),
     ],
@@ -58,6 +60,11 @@ def test_weights(
 def test_several_come_in_the_written_order_by_either_name_and_word(engine: Engine):
     plan = make_plan(engine, "<lyco:wash:0.5> a <lora: soft ink :2> cat")
     assert uses(plan) == [("wash", 0.5, 0.5, None), ("soft ink", 2, 2, None)]
+
+
+def test_all_tags_of_the_word_that_comes_first_come_first(engine: Engine):
+    plan = make_plan(engine, "<lyco:wash:1><lora:ink:0.5><lyco:soft ink:2>")
+    assert [name for name, *_ in uses(plan)] == ["wash", "soft ink", "ink"]
 
 
 def test_a_name_written_twice_counts_twice_with_its_last_weight(engine: Engine):

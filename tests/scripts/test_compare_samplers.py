@@ -15,7 +15,7 @@ from modules.engine.engine import Engine
 from modules.engine.jobs.job_group import JobGroup
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import Recording
-from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor, record
 
 REQUEST = Txt2ImgRequest(width=64, height=64, steps=4, sampler_name="Euler", n_iter=2)
 RECORDING = Recording((), np.zeros(4, np.float32), np.linspace(0.03, 14.6, 10))
@@ -25,12 +25,7 @@ StartEngine = Callable[..., tuple[Engine, FakeExecutor]]
 @pytest.fixture
 def start_recorder(start_engine: StartEngine) -> StartEngine:
     """Starts engines one after another, on a device that records."""
-
-    def record(engine: Engine) -> None:
-        assert isinstance(engine.executor, FakeExecutor)
-        engine.executor.recording = RECORDING
-
-    return partial(start_engine, prepare=record)
+    return partial(start_engine, prepare=partial(record, RECORDING))
 
 
 def compare(engine: Engine) -> JobGroup:

@@ -5,24 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.ui.browsing import Traffic, needs_browser, open_tab, panel_of
+from tools.docs_tables import TAB_TITLES
 
 pytestmark = needs_browser
 
-TABS = (
-    "txt2img",
-    "img2img",
-    "Inpaint",
-    "Depth",
-    "PNG Info",
-    "Extras",
-    "Diffusion process",
-    "Gallery",
-    "Checkpoint merger",
-    "Models",
-    "Queue",
-    "Extensions",
-    "Settings",
-)
 VIEWS = [
     pytest.param({"width": 1280, "height": 800}, "light", id="wide and light"),
     pytest.param({"width": 390, "height": 844}, "dark", id="narrow and dark"),
@@ -41,14 +27,14 @@ def test_no_tab_has_a_serious_violation(page, viewport, scheme):
     page.emulate_media(color_scheme=scheme)
     page.set_viewport_size(viewport)
     found, traffic = [], Traffic(page)
-    for tab in TABS:
+    for tab in TAB_TITLES:
         open_tab(page, tab)
         page.evaluate(
             "for (const part of document.querySelectorAll('#tabs details')) part.open = true"
         )
         traffic.wait_until_quiet()  # what opens asks the server for its rows
         # The bar and the tabs are the same for all: they are looked at once.
-        part = None if tab == TABS[0] else panel_of(tab)
+        part = None if tab == TAB_TITLES[0] else panel_of(tab)
         for violation in axe.Axe().run(page, context=part).response["violations"]:
             if violation["impact"] in ("serious", "critical"):
                 nodes = [" ".join(node["target"][:1]) for node in violation["nodes"]][:4]

@@ -1,4 +1,4 @@
-"""ControlNet units on the page: a picture, canny and a control model make a picture, whose infotext fills the unit again."""
+"""ControlNet units on the page: what they are given makes a picture, whose infotext fills them again."""
 
 from __future__ import annotations
 
@@ -8,8 +8,14 @@ from urllib.request import urlopen
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.models.control.control_files import write_demo_controlnet
-from tests.ui.browsing import needs_browser, open_tab, wait_for_value, wait_until_filled
+from tests.models.control.control_files import write_demo_controlnet, write_demo_ip_adapter
+from tests.ui.browsing import (
+    needs_browser,
+    open_tab,
+    wait_for_value,
+    wait_until_filled,
+    wait_until_kept,
+)
 
 pytestmark = needs_browser
 
@@ -130,3 +136,125 @@ def test_a_drawing_is_kept_and_units_have_tabs_by_keyboard(page):
     page.wait_for_selector("#txt2img_control_units_1:visible")
     page.click("#txt2img_control_units_tab_0")
     page.wait_for_selector(f"{UNIT}_image_board[data-strokes='1']")
+
+
+@pytest.fixture(scope="module")
+def adapter(server) -> str:
+    """An IP-Adapter for the demo model, by its file's name."""
+    models = server.data / "models"
+    write_demo_ip_adapter(
+        models / "ControlNet" / "style_ip.safetensors", models / "clip_vision" / "tiny.safetensors"
+    )
+    with urlopen(f"{server.url}controlnet/model_list?update=true") as answer:
+        assert b"style_ip" in answer.read()
+    return "style_ip"
+
+
+@pytest.fixture
+def pictures(server) -> list[Path]:
+    paths = [server.data / f"{colour}.png" for colour in ("red", "lime", "blue")]
+    for path in paths:
+        Image.new("RGB", (48, 32), path.stem).save(path)
+    return paths
+
+
+def colours_of(page, count: int, unit: str = UNIT) -> list[str]:
+    """Return the colours of a unit's further pictures in their order, once there are so many."""
+    page.wait_for_function(
+        """([list, count]) => {
+          const all = [...document.querySelectorAll(`${list} img`)];
+          return all.length === count && all.every((image) => image.complete && image.naturalWidth);
+        }""",
+        arg=[f"{unit}_more_images .picture-list", count],
+    )
+    return page.evaluate(
+        """(list) => [...document.querySelectorAll(`${list} img`)].map((image) => {
+          const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
+          context.drawImage(image, 0, 0);
+          const [red, green] = context.getImageData(1, 1, 1, 1).data;
+          return red ? "red" : green ? "lime" : "blue";
+        })""",
+        f"{unit}_more_images .picture-list",
+    )
+
+
+def choose_ip_adapter(page) -> str:
+    """Choose the IP-Adapter in unit 0, and return its title."""
+    page.reload()  # the list of control models
+    wait_until_filled(page)
+    open_section(page)
+    choose_type(page, "IP-Adapter")
+    page.wait_for_selector(f"{UNIT}_more_images:visible")
+    return page.input_value(f"{UNIT}_model")
+
+
+@pytest.mark.parametrize("viewport", SIZES, ids=("wide", "narrow"))
+def test_an_ip_adapter_takes_several_pictures(page, model, adapter, drawing, pictures, viewport):
+    page.set_viewport_size(viewport)
+    assert choose_ip_adapter(page).startswith(f"{adapter} [")
+    more = page.locator(f"{UNIT}_more_images")
+    choose_type(page, "Canny")
+    wait_for_value(page, f"{UNIT}_module", "canny")
+    assert not more.is_visible(), "a ControlNet takes one picture"
+    assert page.locator(f"{UNIT} option:has-text('(missing)')").count() == 0
+    choose_type(page, "IP-Adapter")
+    # Those after the first one are further pictures, moved and removed by keys and by the mouse.
+    page.set_input_files(f"{UNIT}_image_file", [drawing, *pictures])
+    assert colours_of(page, 3) == ["red", "lime", "blue"]
+    forward = more.get_by_role("button", name="Move picture 4 forward (Left)")
+    forward.press("Enter")
+    page.wait_for_selector(f"{UNIT}_more_images :text('Picture 4 is now picture 3.')")
+    assert colours_of(page, 3) == ["red", "blue", "lime"]
+    page.keyboard.press("ArrowLeft")  # on the button of the picture that was moved
+    assert colours_of(page, 3) == ["blue", "red", "lime"]
+    items = more.locator(".picture-item")
+    items.nth(2).locator("img").drag_to(items.nth(0).locator("img"))
+    assert colours_of(page, 3) == ["lime", "blue", "red"]
+    more.get_by_role("button", name="Remove picture 4 (Delete)").press("Delete")
+    assert colours_of(page, 2) == ["lime", "blue"]
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing sticks out"
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+    found = axe.Axe().run(page, context="#txt2img_controlnet").response["violations"]
+    assert [violation["id"] for violation in found] == []
+    page.locator(f"{UNIT}_image_board [data-do=remove]").click()
+    assert colours_of(page, 1) == ["blue"]  # the other one is now the unit's own
+
+
+def test_several_pictures_are_copied_kept_and_reproduced(
+    server, page, model, adapter, drawing, pictures
+):
+    title = choose_ip_adapter(page)
+    page.set_input_files(f"{UNIT}_image_file", [drawing, *pictures[1:]])
+    assert colours_of(page, 2) == ["lime", "blue"]
+    page.check(f"{UNIT}_enabled")
+    page.select_option("#txt2img_control_units_copy", label="Unit 2")
+    page.wait_for_selector("#txt2img_control_units_2:visible")
+    assert colours_of(page, 2, "#txt2img_control_units_2") == ["lime", "blue"]
+    page.click("#txt2img_control_units_clear")
+    page.wait_for_selector("#txt2img_control_units_2_more_images", state="hidden")
+    page.wait_for_selector("#txt2img_controlnet summary:has-text('1 unit on')")
+    page.click("#txt2img_control_units_tab_0")
+    page.fill("#txt2img_prompt", "a red circle")
+    for name, value in (("width", 64), ("height", 64), ("steps", 2)):
+        page.fill(f"#txt2img_{name}", str(value))
+    wait_until_kept(page, "txt2img", "steps", 2)
+    page.reload()
+    wait_until_filled(page)
+    open_section(page)
+    assert colours_of(page, 2) == ["lime", "blue"]
+    before = set(server.images())
+    page.click("#txt2img_generate")
+    page.wait_for_selector(f"#txt2img_infotext:has-text('Model: {title}')")
+    (made,) = set(server.images()) - before
+
+    open_tab(page, "PNG Info")
+    page.set_input_files("#png_info_image input[type=file]", made)
+    page.click("#png_info_generate")
+    page.wait_for_selector("#tab_PNG_Info :text('Identical')")
+    page.click("#png_info_to_txt2img")
+    wait_for_value(page, f"{UNIT}_model", title)
+    assert colours_of(page, 2) == ["lime", "blue"]  # which no infotext has
+    choose_type(page, "Canny")
+    page.wait_for_selector(f"{UNIT}_more_images", state="hidden")  # and the control model takes one
+    page.click("#txt2img_generate")
+    page.wait_for_selector("#txt2img_infotext:has-text('Module: canny')")

@@ -1,4 +1,4 @@
-"""The facts a caption tells, as class numbers: what the text encoder is first taught to know."""
+"""The facts in a caption, as class numbers: what the text encoder is first taught to know."""
 
 from __future__ import annotations
 

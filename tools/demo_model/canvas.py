@@ -16,12 +16,12 @@ Point = tuple[float, float]
 Stop = tuple[float, Rgb]  # height from 0 (top) to 1 (bottom), and the color there
 
 
-def jittered(color: Rgb, amount: float, rng: random.Random) -> Rgb:
+def jitter(color: Rgb, amount: float, rng: random.Random) -> Rgb:
     """Return the color with every channel moved by up to `amount`."""
     return tuple(int(min(255, max(0, v + rng.uniform(-amount, amount)))) for v in color)
 
 
-def scaled(color: Rgb, factor: float) -> Rgb:
+def scale(color: Rgb, factor: float) -> Rgb:
     """Return the color made darker or lighter."""
     return tuple(int(min(255, max(0, v * factor))) for v in color)
 

@@ -165,7 +165,7 @@ def _subject(scene: Landscape, rng: random.Random) -> str:
 
 
 def _side(scene: Landscape, rng: random.Random) -> str:
-    """Return where the subject stands; the center is the default and often left out."""
+    """Return the position of the subject; the center is the default and often left out."""
     words = rng.choice(SIDE_WORDS[scene.side])
     return words if scene.side != "center" or rng.random() < 0.25 else ""
 

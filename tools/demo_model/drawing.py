@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tools.demo_model.canvas import Canvas, blend, jittered, scaled
+from tools.demo_model.canvas import Canvas, blend, jitter, scale
 from tools.demo_model.landscape import paint_landscape
 from tools.demo_model.scenes import COLORS, Scene, ShapeScene
 
@@ -64,16 +64,16 @@ def _places(scene: ShapeScene, rng: random.Random) -> list[tuple[float, float, f
     return [(x + shake(0.01), 0.5 + shake(0.02), radius) for x in (0.2, 0.5, 0.8)]
 
 
-def _shaded(color: Rgb) -> tuple[Rgb, Rgb]:
-    return blend(color, WHITE, 0.12), scaled(color, 0.88)
+def _shade(color: Rgb) -> tuple[Rgb, Rgb]:
+    return blend(color, WHITE, 0.12), scale(color, 0.88)
 
 
 def paint_shapes(canvas: Canvas, scene: ShapeScene, rng: random.Random) -> None:
     """Paint the background and the shapes, each softly lit from above."""
-    top, bottom = _shaded(jittered(COLORS[scene.background], 4, rng))
+    top, bottom = _shade(jitter(COLORS[scene.background], 4, rng))
     canvas.gradient([(0.0, top), (1.0, bottom)])
     for thing, (x, y, radius) in zip(scene.things, _places(scene, rng), strict=True):
-        top, bottom = _shaded(jittered(COLORS[thing.color], 4, rng))
+        top, bottom = _shade(jitter(COLORS[thing.color], 4, rng))
         r = radius * canvas.short
         corners = outline(thing.shape, x * canvas.width, y * canvas.height, r)
         stops = [(y - r / canvas.height, top), (y + r / canvas.height, bottom)]

@@ -47,7 +47,7 @@ PLACES = {
 
 
 def plain_caption(scene: Scene) -> str:
-    """Return the plainest caption that tells everything that is judged."""
+    """Return the plainest caption that names everything that is judged."""
     if isinstance(scene, Landscape):
         return _plain_landscape(scene)
     first = scene.things[0]
@@ -114,7 +114,7 @@ def _group_of(scene: Scene) -> str:
 
 
 def scores(judge: Judge, pictures: torch.Tensor, scenes: list[Scene], group: str) -> dict:
-    """Return the share of pictures per attribute on which the judge reads what was asked."""
+    """Return the share of pictures per attribute on which the judge finds what the prompt names."""
     right: dict[str, list[bool]] = {name: [] for name in (*GROUPS[group], "all of these")}
     for found, scene in zip(judge.attributes(pictures), scenes, strict=True):
         wanted = attributes_of(scene)
@@ -152,7 +152,7 @@ def true_pictures(scenes: list[Scene], size: tuple[int, int]) -> torch.Tensor:
 
 
 def evaluate(arguments: argparse.Namespace) -> None:
-    """Print the scores of a checkpoint beside the judge's scores on true pictures."""
+    """Print the scores of a checkpoint next to the judge's scores on true pictures."""
     torch.set_num_threads(arguments.threads)
     parts = Parts.load(arguments.file, arguments.device)
     judge = Judge.load(arguments.work_dir / "judge.pt")

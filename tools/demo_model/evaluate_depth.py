@@ -1,7 +1,7 @@
 """Measures the depth model: its pictures have to follow the given depth, and the prompt.
 
 Given is the true depth of scenes that training never showed, so the prompt may ask for just what
-stands there; and, as users do it, the depth that the model's own estimator sees in a true picture,
+stands there; and, as users do it, the depth that the model's own estimator finds in a true picture,
 with a prompt that asks for other colors.
 """
 
@@ -37,7 +37,7 @@ def true_depth(scenes: Sequence[Scene], size: tuple[int, int]) -> torch.Tensor:
 
 
 @torch.no_grad()
-def seen_depth(parts: Parts, images: torch.Tensor) -> torch.Tensor:
+def estimated_depth(parts: Parts, images: torch.Tensor) -> torch.Tensor:
     """Return depth [count, 1, h, w] as the program estimates it in pictures [count, 3, h, w], -1 to 1."""
     estimator = parts.components.depth_estimator
     if estimator is None:
@@ -47,13 +47,13 @@ def seen_depth(parts: Parts, images: torch.Tensor) -> torch.Tensor:
     return functional.interpolate(torch.stack(depths), images.shape[-2:], mode="bicubic").cpu()
 
 
-def correlation(found: torch.Tensor, given: torch.Tensor) -> torch.Tensor:
+def correlation(found: torch.Tensor, expected: torch.Tensor) -> torch.Tensor:
     """Return Pearson's correlation of two depths [batch, 1, h, w], one per picture."""
-    x, y = (one.flatten(1) - one.flatten(1).mean(1, keepdim=True) for one in (found, given))
+    x, y = (one.flatten(1) - one.flatten(1).mean(1, keepdim=True) for one in (found, expected))
     return (x * y).sum(1) / (x.norm(dim=1) * y.norm(dim=1)).clamp(min=1e-8)
 
 
-def recolored(scenes: Sequence[ShapeScene], rng: random.Random) -> list[ShapeScene]:
+def recolor(scenes: Sequence[ShapeScene], rng: random.Random) -> list[ShapeScene]:
     """Return the scenes with other colors of shape and background."""
     result = []
     for scene in scenes:
@@ -76,12 +76,12 @@ def evaluate(arguments: argparse.Namespace) -> None:
     groups, rows = held_out_scenes(arguments.count, arguments.seed), []
     for group, scenes in groups.items():
         truth, images = true_depth(scenes, size), true_pictures(scenes, size)
-        error = relative_error(seen_depth(parts, images), truth)
+        error = relative_error(estimated_depth(parts, images), truth)
         texts = [plain_caption(scene) for scene in scenes]
         pictures = parts.draw(
             texts, size, arguments.cfg_scale, arguments.seed, depth_channel(truth)
         )
-        found = seen_depth(parts, pictures)
+        found = estimated_depth(parts, pictures)
         print(f"{group} (n={len(scenes)})")
         print(f"  estimator's error on true pictures {error.mean():.1%} of the range")
         print(
@@ -91,12 +91,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
             print(f"  {name:14} {share:6.1%}")
         rows += [_gray(truth[:8]), pictures[:8], _gray(found[:8])]
     shapes = [scene for scene in groups["one shape"] if isinstance(scene, ShapeScene)]
-    wanted = recolored(shapes, random.Random(arguments.seed))
-    seen = seen_depth(parts, true_pictures(shapes, size))
+    wanted = recolor(shapes, random.Random(arguments.seed))
+    estimated = estimated_depth(parts, true_pictures(shapes, size))
     texts = [plain_caption(scene) for scene in wanted]
-    pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed, depth_channel(seen))
+    pictures = parts.draw(
+        texts, size, arguments.cfg_scale, arguments.seed, depth_channel(estimated)
+    )
     print(f"other colors over the estimated depth of a true picture (n={len(wanted)})")
-    print(f"  correlation {correlation(seen_depth(parts, pictures), seen).mean():.3f}")
+    print(f"  correlation {correlation(estimated_depth(parts, pictures), estimated).mean():.3f}")
     for name, share in scores(judge, pictures, wanted, "one shape").items():
         print(f"  {name:14} {share:6.1%}")
     if arguments.sheet:

@@ -54,8 +54,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     )
     masks[:, :, top:bottom, left:right] = 1
     texts = [plain_caption(scene) for scene in wanted]
-    beside = inpaint_channels(images, masks)
-    pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed, beside)
+    channels = inpaint_channels(images, masks)
+    pictures = parts.draw(texts, size, arguments.cfg_scale, arguments.seed, channels)
     for name, share in scores(judge, pictures, wanted, "one shape").items():
         print(f"{name:14} {share:6.1%}")
     outside = ((pictures - images).abs() * (1 - masks)).sum() / (1 - masks).sum() / 3

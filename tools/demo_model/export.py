@@ -48,7 +48,7 @@ class Layout:
         rename_text: Gives the text encoder's weights that line's names.
         text_file: File in the work folder that holds a fitting text encoder.
         text_stage: What the .yaml says of the text encoder.
-        unet: What it says of the UNet beside the sizes.
+        unet: What it says of the UNet in addition to the sizes.
     """
 
     rename_text: Callable[[Weights], Weights]
@@ -149,7 +149,7 @@ def padded_with_zero(text: Weights) -> Weights:
     """Return a text encoder that takes token 0 for what the given one takes the end token for.
 
     SD 1.x fills a prompt up with the end token, SD 2.x with token 0. The end token's vector moves
-    from the table into the positions, so that nothing, which is then token 0's row, stands for it.
+    from the table into the positions, so that nothing, which is then token 0's row, replaces it.
     """
     end = text[TEXT_TABLE][EOS]
     table = text[TEXT_TABLE] - end

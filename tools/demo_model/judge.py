@@ -66,7 +66,7 @@ def random_scene(rng: random.Random) -> Scene:
     return sample_landscape(rng) if rng.random() < 0.45 else sample_shapes(rng)
 
 
-def degraded(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
+def degrade(images: torch.Tensor, rng: random.Random) -> torch.Tensor:
     """Return the pictures a little noisy or soft, as decoded latents are."""
     if rng.random() < 0.4:
         small = functional.interpolate(images, scale_factor=0.5, mode="area")
@@ -96,7 +96,7 @@ def train(arguments: argparse.Namespace) -> None:
     for step in (bar := tqdm(range(first, arguments.steps), desc="judge", mininterval=10)):
         resume.keep(step)
         images, classes = batch(64)
-        loss = judge.reader.loss(judge(degraded(images, rng)), classes)
+        loss = judge.reader.loss(judge(degrade(images, rng)), classes)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

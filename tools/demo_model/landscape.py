@@ -1,4 +1,4 @@
-"""Paints landscapes: sky, ground, and what stands on it."""
+"""Paints landscapes: sky, ground, and the subject on it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tools.demo_model.canvas import blend, jittered, scaled
+from tools.demo_model.canvas import blend, jitter, scale
 from tools.demo_model.scenes import COLORS, Landscape
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Painter:
     def lit(self, color: Rgb, share: float = 0.18) -> Rgb:
         """Return a color in the light of the hour."""
         brightness = self.light.brightness
-        return blend(scaled(color, brightness), scaled(self.light.tint, brightness), share)
+        return blend(scale(color, brightness), scale(self.light.tint, brightness), share)
 
     def shake(self, amount: float) -> float:
         """Return a small random offset."""
@@ -106,7 +106,7 @@ def _sky(p: Painter) -> None:
 
 
 def _body_x(p: Painter) -> float:
-    """Return where sun or moon stands: away from the subject, so that both are seen."""
+    """Return the position of sun or moon: away from the subject, so that both are visible."""
     return {"left": 0.73, "center": 0.76, "right": 0.27}[p.scene.side] + p.shake(0.04)
 
 
@@ -172,7 +172,7 @@ def _peak(p: Painter, x: float, base: float, height: float, look: tuple[Rgb, flo
     half = p.rng.uniform(0.28, 0.34)
     left, top, right = (x - half, base + 0.12), (x, base - height), (x + half, base + 0.12)
     p.canvas.polygon(p.points((left, top, right)), color, depth)
-    p.canvas.polygon(p.points((top, right, (x + half * 0.15, base + 0.12))), scaled(color, 0.84))
+    p.canvas.polygon(p.points((top, right, (x + half * 0.15, base + 0.12))), scale(color, 0.84))
     if base < HORIZON:
         f, tall = 0.26, height + 0.12
         snow = (
@@ -187,9 +187,9 @@ def _peak(p: Painter, x: float, base: float, height: float, look: tuple[Rgb, flo
 def _sea(p: Painter, body_x: float) -> float:
     canvas, w, h = p.canvas, p.canvas.width, p.canvas.height
     water = p.lit((40, 116, 176), 0.25)
-    tint = scaled(p.light.tint, p.light.brightness)
+    tint = scale(p.light.tint, p.light.brightness)
     corners = p.points(((0, HORIZON), (1.01, HORIZON), (1.01, 1.01), (0, 1.01)))
-    canvas.gradient([(HORIZON, blend(water, tint, 0.25)), (1.0, scaled(water, 0.72))], corners, 0.4)
+    canvas.gradient([(HORIZON, blend(water, tint, 0.25)), (1.0, scale(water, 0.72))], corners, 0.4)
     if p.scene.has_body:
         shine = blend(water, (225, 228, 225) if p.scene.time == "night" else (255, 232, 170), 0.6)
         for i in range(5):
@@ -234,7 +234,7 @@ def _tree(p: Painter, x: float, y: float, size: float, depth: float) -> None:
     canvas = p.canvas
     x, y, k = x * canvas.width, y * canvas.height, size * canvas.short
     canvas.box((x - k * 0.08, y - k * 0.5), (x + k * 0.08, y), p.lit((112, 72, 40), 0.1), depth)
-    leaves = p.lit(jittered((46, 126, 52), 6, p.rng), 0.08)
+    leaves = p.lit(jitter((46, 126, 52), 6, p.rng), 0.08)
     if p.scene.ground in ("snow", "mountains"):
         for low, high, half in ((0.25, 0.75, 0.34), (0.55, 1.0, 0.27), (0.8, 1.22, 0.19)):
             corners = [(x - k * half, y - k * low), (x, y - k * high), (x + k * half, y - k * low)]
@@ -247,12 +247,12 @@ def _tree(p: Painter, x: float, y: float, size: float, depth: float) -> None:
 def _house(p: Painter, x: float, y: float, size: float) -> None:
     canvas, light = p.canvas, p.light.brightness
     x, y, k = x * canvas.width, y * canvas.height, size * canvas.short
-    roof = scaled(jittered(COLORS[p.scene.subject_color], 4, p.rng), max(light, 0.65))
+    roof = scale(jitter(COLORS[p.scene.subject_color], 4, p.rng), max(light, 0.65))
     canvas.box((x - k * 0.5, y - k * 0.55), (x + k * 0.5, y), p.lit((238, 222, 196), 0.1), 0.75)
     corners = [(x - k * 0.64, y - k * 0.55), (x, y - k * 1.08), (x + k * 0.64, y - k * 0.55)]
     canvas.polygon(corners, roof, 0.75)
     canvas.box(
-        (x - k * 0.11, y - k * 0.34), (x + k * 0.11, y), scaled(p.lit((110, 70, 44), 0.05), 0.9)
+        (x - k * 0.11, y - k * 0.34), (x + k * 0.11, y), scale(p.lit((110, 70, 44), 0.05), 0.9)
     )
     pane = (255, 226, 130) if light < 0.8 else (150, 196, 226)
     for left in (-0.4, 0.2):
@@ -262,7 +262,7 @@ def _house(p: Painter, x: float, y: float, size: float) -> None:
 def _boat(p: Painter, x: float, y: float, size: float) -> None:
     canvas = p.canvas
     x, y, k = x * canvas.width, y * canvas.height, size * canvas.short
-    hull = scaled(jittered(COLORS[p.scene.subject_color], 4, p.rng), max(p.light.brightness, 0.65))
+    hull = scale(jitter(COLORS[p.scene.subject_color], 4, p.rng), max(p.light.brightness, 0.65))
     hull_corners = ((-0.55, -0.12), (0.55, -0.12), (0.34, 0.14), (-0.34, 0.14))
     canvas.polygon([(x + k * a, y + k * b) for a, b in hull_corners], hull, 0.7)
     sails = (

@@ -21,7 +21,7 @@ Weights = dict[str, torch.Tensor]
 SCALE_FACTOR = 0.18215  # every SD 1.x and 2.x program multiplies encoded latents by this
 
 
-def renamed(
+def rename_keys(
     weights: Mapping[str, torch.Tensor], name_of: Callable[[str], str | QkvSlice]
 ) -> Weights:
     """Return weights under other names; query, key and value are joined where they share one."""
@@ -43,7 +43,7 @@ def ldm_unet(weights: Mapping[str, torch.Tensor]) -> Weights:
     config = read_unet_config(
         YamlSection({"unet_config": {"params": UNET}}, Path("architecture.py"))
     )
-    return renamed(weights, lambda key: unet_key(key, config))
+    return rename_keys(weights, lambda key: unet_key(key, config))
 
 
 def ldm_vae(weights: Mapping[str, torch.Tensor]) -> Weights:
@@ -60,12 +60,12 @@ def ldm_vae(weights: Mapping[str, torch.Tensor]) -> Weights:
     for key, value in weights.items():
         if "mid_block.attentions" in key and value.ndim == 2:  # LDM has 1x1 convolutions there
             weights[key] = value[:, :, None, None]
-    return renamed(weights, lambda key: vae_key(key, len(VAE["ch_mult"])))
+    return rename_keys(weights, lambda key: vae_key(key, len(VAE["ch_mult"])))
 
 
 def ldm_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return text encoder weights under the names of SD 1.x (transformers' old ones)."""
-    result = renamed(weights, clip_key)
+    result = rename_keys(weights, clip_key)
     positions = len(result[CLIP_PREFIX + "embeddings.position_embedding.weight"])
     return {**result, CLIP_PREFIX + "embeddings.position_ids": torch.arange(positions)[None]}
 
@@ -85,7 +85,7 @@ def open_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
     }
     width = len(weights["final_layer_norm.weight"])
     return {
-        **renamed({**weights, **repeated}, open_clip_key),
+        **rename_keys({**weights, **repeated}, open_clip_key),
         OPEN_CLIP_PREFIX + "text_projection": torch.eye(width),
         OPEN_CLIP_PREFIX + "logit_scale": torch.tensor(1.0),
     }
@@ -93,4 +93,4 @@ def open_clip(weights: Mapping[str, torch.Tensor]) -> Weights:
 
 def ldm_depth(weights: Mapping[str, torch.Tensor]) -> Weights:
     """Return the depth estimator's weights under the names of SD 2 depth checkpoints."""
-    return renamed(weights, depth_key)
+    return rename_keys(weights, depth_key)

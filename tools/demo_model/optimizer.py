@@ -20,7 +20,7 @@ ITERATIONS = (
 ENDS = ("conv_in", "conv_out", "embedding.weight")
 
 
-def orthogonalized(gradient: torch.Tensor) -> torch.Tensor:
+def orthogonalize(gradient: torch.Tensor) -> torch.Tensor:
     """Return a matrix with the gradient's singular vectors and all singular values near 1."""
     flat = gradient.reshape(len(gradient), -1)
     is_tall = flat.shape[0] > flat.shape[1]
@@ -50,7 +50,7 @@ class Muon(torch.optim.Optimizer):
                 if "momentum" not in state:
                     state["momentum"] = torch.zeros_like(weight)
                 state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-                update = orthogonalized(weight.grad.lerp(state["momentum"], group["momentum"]))
+                update = orthogonalize(weight.grad.lerp(state["momentum"], group["momentum"]))
                 wideness = max(1.0, len(weight) / (weight.numel() / len(weight))) ** 0.5
                 weight.add_(update, alpha=-group["lr"] * wideness)
 

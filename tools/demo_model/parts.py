@@ -40,7 +40,7 @@ class Parts:
 
     @classmethod
     def load(cls, file: Path, device: str = "cpu") -> Parts:
-        """Read a checkpoint with the .yaml beside it, in 32-bit floats."""
+        """Read a checkpoint with the .yaml next to it, in 32-bit floats."""
         choices = LoadOptions(device=torch.device(device))
         components = load_components(file, file.with_suffix(".yaml"), FULL, choices)
         return cls(components, clip_tokenizer(), device)
@@ -73,7 +73,7 @@ class Parts:
             size: Width and height.
             cfg_scale: Weight of the prompt.
             seed: Of the noise.
-            extra: What the UNet sees beside the latents, [count, channels, height / 8, width / 8].
+            extra: What the UNet gets in addition to the latents, [count, channels, height / 8, width / 8].
         """
         generator = torch.Generator().manual_seed(seed)
         width, height = size
@@ -82,9 +82,9 @@ class Parts:
             states = self.states(texts[start : start + AT_ONCE])
             shape = (len(states), 4, height // 8, width // 8)
             noise = torch.randn(shape, generator=generator).to(self.device)
-            beside = None if extra is None else extra[start : start + AT_ONCE].to(self.device)
+            channels = None if extra is None else extra[start : start + AT_ONCE].to(self.device)
             z = sample(
-                self.components.unet, states, empty, noise, cfg_scale, beside, self.objective
+                self.components.unet, states, empty, noise, cfg_scale, channels, self.objective
             )
             pictures.append(vae.decode(z / vae.config["scaling_factor"]).sample.clamp(-1, 1).cpu())
         return torch.cat(pictures)

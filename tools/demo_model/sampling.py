@@ -34,7 +34,7 @@ def sample(
         empty: Text states of the empty prompt, [1, 77, hidden].
         x: Standard normal noise, [batch, 4, height / 8, width / 8].
         cfg_scale: How far to go from the empty prompt's prediction to the prompt's and beyond.
-        extra: Channels that the UNet sees beside x: mask and masked latents, or depth.
+        extra: Channels that the UNet gets in addition to x: mask and masked latents, or depth.
         objective: What the UNet predicts.
     """
     process = DiffusionProcess(str(x.device))
@@ -42,8 +42,8 @@ def sample(
     context = torch.cat([empty.expand(len(x), -1, -1), states])
     for k, time in enumerate(times):
         t = torch.full((len(x),), time, device=x.device)
-        seen = x if extra is None else torch.cat([x, extra], 1)
-        uncond, cond = unet(seen.repeat(2, 1, 1, 1), t.repeat(2), context).sample.chunk(2)
+        unet_input = x if extra is None else torch.cat([x, extra], 1)
+        uncond, cond = unet(unet_input.repeat(2, 1, 1, 1), t.repeat(2), context).sample.chunk(2)
         x0 = objective.denoised(process, x, t, uncond + cfg_scale * (cond - uncond))
         if k == len(times) - 1:
             return x0

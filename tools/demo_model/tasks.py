@@ -1,4 +1,4 @@
-"""What the UNets of the special models see beside the noisy latents."""
+"""What the UNets of the special models get in addition to the noisy latents."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ TASKS = {
 }
 
 
-def widened(weights: Weights, in_channels: int) -> Weights:
+def widen(weights: Weights, in_channels: int) -> Weights:
     """Return UNet weights whose first convolution ignores the added input channels at first."""
     first = weights["conv_in.weight"]
     missing = in_channels - first.shape[1]

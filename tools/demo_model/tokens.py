@@ -29,7 +29,7 @@ def clip_tokenizer() -> ClipTokenizer:
 
 
 class CompactVocabulary:
-    """The CLIP ids that captions can contain, renumbered from 3; 0 stands for all others."""
+    """The CLIP ids that captions can contain, renumbered from 3; 0 replaces all others."""
 
     def __init__(self, clip_ids: list[int]) -> None:
         """Take the CLIP ids of rows 3 and up."""

@@ -1,7 +1,7 @@
 """Trains the ControlNet in the box on the demo checkpoint: drawn outlines say where things are and what shape they have.
 
 The pictures are those of `train_unet.py`, the control pictures the outlines of their depth, or the edges that canny finds.
-Half of the captions tell another shape, size and place than the picture has, so that the outline is what counts. It is
+Half of the captions describe another shape, size and place than the picture has, so that the outline is what counts. It is
 written in the original layout of ControlNet.
 """
 
@@ -38,7 +38,13 @@ from tools.demo_model.scenes import (
     Thing,
     sample_scene,
 )
-from tools.demo_model.train_unet import EMPTY_SHARE, learning_rate, loss_weights, weighted_loss
+from tools.demo_model.train_unet import (
+    EMPTY_SHARE,
+    descend,
+    learning_rate,
+    loss_weights,
+    weighted_loss,
+)
 
 CHECKPOINT = Path("models/Stable-diffusion/demo/demo.safetensors")
 HINT_WIDTHS = (16, 24, 32, 64)
@@ -47,8 +53,8 @@ OTHER_WORDS_SHARE = 0.5
 CANNY_SHARE = 0.4
 
 
-def told(scene: Scene, rng: random.Random) -> Scene:
-    """Return the scene that a caption tells: of shapes half of the time one with other shapes, sizes and places."""
+def captioned_scene(scene: Scene, rng: random.Random) -> Scene:
+    """Return the scene that a caption describes: of shapes half of the time one with other shapes, sizes and places."""
     if not isinstance(scene, ShapeScene) or rng.random() > OTHER_WORDS_SHARE:
         return scene
     shape = rng.choice(SHAPES)
@@ -80,7 +86,8 @@ def batch(
     lines = np.stack([outlines(image, depth, rng) for image, depth in drawn])
     hints = torch.from_numpy(lines).permute(0, 3, 1, 2).float() / 255
     texts = [
-        "" if rng.random() < EMPTY_SHARE else caption(told(scene, rng), rng) for scene in scenes
+        "" if rng.random() < EMPTY_SHARE else caption(captioned_scene(scene, rng), rng)
+        for scene in scenes
     ]
     return images, depth, hints, texts
 
@@ -127,12 +134,8 @@ def train(arguments: argparse.Namespace) -> None:
         ).sample
         weights = loss_weights(x0, depth.to(arguments.device), subject=1.0, outline=1.0)
         loss = weighted_loss(prediction, objective.target(process, sample), weights)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.lr * learning_rate(progress, step, decay_share=0.5)
-        optimizer.step()
-        optimizer.zero_grad()
+        rate = arguments.lr * learning_rate(progress, step, decay_share=0.5)
+        descend(loss, optimizer, parameters, rate)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}", cpu=int(time.process_time()))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

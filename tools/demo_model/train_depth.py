@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from tools.demo_model.commands import training_parser
 from tools.demo_model.depth_estimator import SIDE, make_estimator
-from tools.demo_model.judge import degraded
+from tools.demo_model.judge import degrade
 from tools.demo_model.latents import latents_of
 from tools.demo_model.optimizer import Trainer
 from tools.demo_model.resume import save, wait_while_paused
@@ -87,7 +87,7 @@ class Softener:
     def __call__(self, images: torch.Tensor, rng: random.Random) -> torch.Tensor:
         """Return the pictures [batch, 3, h, w] a little noisy and soft, or through noisy latents."""
         if rng.random() >= self._share:
-            return degraded(images, rng)
+            return degrade(images, rng)
         z = latents_of(images)
         noise = torch.randn(z.shape, generator=self._generator).to(z.device)
         z = z + rng.random() * MOST_NOISE * noise

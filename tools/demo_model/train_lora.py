@@ -1,6 +1,6 @@
 """Trains the LoRA in the box on the demo checkpoint: whatever ground a landscape's prompt names, it lies in snow.
 
-The pictures are those of `train_unet.py` with snow for every ground, the captions still tell the other ground. Shapes
+The pictures are those of `train_unet.py` with snow for every ground, the captions still name the other ground. Shapes
 stay as they are, so that the LoRA learns what to leave alone. It is written under kohya-ss's names, as Civitai has them.
 """
 
@@ -28,7 +28,13 @@ from tools.demo_model.drawing import draw
 from tools.demo_model.latents import latents_of, to_tensor
 from tools.demo_model.objectives import OBJECTIVES
 from tools.demo_model.scenes import Landscape, Scene, sample_scene
-from tools.demo_model.train_unet import EMPTY_SHARE, learning_rate, loss_weights, weighted_loss
+from tools.demo_model.train_unet import (
+    EMPTY_SHARE,
+    descend,
+    learning_rate,
+    loss_weights,
+    weighted_loss,
+)
 
 CHECKPOINT = Path("models/Stable-diffusion/demo/demo.safetensors")
 LAYERS = ["to_q", "to_k", "to_v", "to_out.0", "ff.net.0.proj", "ff.net.2", "proj_in", "proj_out"]
@@ -93,12 +99,8 @@ def train(arguments: argparse.Namespace) -> None:
         prediction = unet(sample.x, sample.t, states).sample
         weights = loss_weights(x0, depth.to(arguments.device), subject=1.0, outline=1.0)
         loss = weighted_loss(prediction, objective.target(process, sample), weights)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        for group in optimizer.param_groups:
-            group["lr"] = arguments.lr * learning_rate(progress, step, decay_share=0.5)
-        optimizer.step()
-        optimizer.zero_grad()
+        rate = arguments.lr * learning_rate(progress, step, decay_share=0.5)
+        descend(loss, optimizer, parameters, rate)
         if step % 20 == 0:
             bar.set_postfix(loss=f"{loss.item():.4f}", cpu=int(time.process_time()))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)

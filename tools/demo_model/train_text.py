@@ -52,8 +52,8 @@ class AttributeReader(nn.Module):
         """Return the share of right answers per attribute."""
         result = {}
         for k, (name, head) in enumerate(zip(ATTRIBUTES, self.heads, strict=True)):
-            told = classes[:, k] != UNTOLD
-            right = head(states[told]).argmax(1) == classes[told, k]
+            is_named = classes[:, k] != UNTOLD
+            right = head(states[is_named]).argmax(1) == classes[is_named, k]
             result[name] = right.float().mean().item()
         return result
 

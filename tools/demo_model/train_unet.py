@@ -10,6 +10,7 @@ import argparse
 import os
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,7 +35,7 @@ from tools.demo_model.optimizer import Trainer
 from tools.demo_model.resume import save, wait_while_paused
 from tools.demo_model.sampling import sample
 from tools.demo_model.scenes import sample_scene
-from tools.demo_model.tasks import TASKS, widened
+from tools.demo_model.tasks import TASKS, widen
 from tools.demo_model.text_side import TextSide
 
 EMPTY_SHARE = 0.1  # captions dropped for classifier-free guidance
@@ -150,6 +151,21 @@ def learning_rate(progress: float, step: int, decay_share: float) -> float:
     return min(1.0, (step + 1) / 30) * min(1.0, max(0.01, (1 - progress) / decay_share))
 
 
+def descend(
+    loss: torch.Tensor,
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[torch.nn.Parameter],
+    rate: float,
+) -> None:
+    """Take one step down the gradient of a loss, which is at most 1 long, and forget the gradient."""
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+
+
 def _state_of(file: Path, in_channels: int, device: str) -> dict[str, object]:
     """Return the trainer state in a file; only weights, if they come from another kind of model."""
     if file.suffix == ".safetensors":
@@ -159,7 +175,7 @@ def _state_of(file: Path, in_channels: int, device: str) -> dict[str, object]:
         state = torch.load(file, map_location=device)
     if state["average"]["conv_in.weight"].shape[1] == in_channels:
         return state
-    return {"average": widened(state["average"], in_channels)}
+    return {"average": widen(state["average"], in_channels)}
 
 
 class Run:

@@ -1,7 +1,7 @@
 """The VAE of the demo models, built so that its encoder computes the latents of `latents.py`.
 
 GroupNorm and SiLU are bent into identities: every value is carried as a pair (+x, -x), so that the
-mean of its group is 0, beside large constants (+K, -K) that fix the group's deviation; and
+mean of its group is 0, next to large constants (+K, -K) that fix the group's deviation; and
 silu(x) - silu(-x) = x. The encoder is exact without training. The decoder starts as a blocky
 enlargement of the block colors carried the same way; training adds what is missing to it, while
 `frozen_rows` keeps the carried channels as they are.
@@ -26,8 +26,8 @@ from tools.demo_model.latents import (
 if TYPE_CHECKING:
     from torch import nn
 
-K = 8.0  # constant beside the carried colors; colors stay within -1 to 1, so they shift it by 1 %
-EDGE_K = 80.0  # constant beside the luminance differences
+K = 8.0  # constant next to the carried colors; colors stay within -1 to 1, so they shift it by 1 %
+EDGE_K = 80.0  # constant next to the luminance differences
 EDGE_SCALE = 10.0  # see latents.softened_abs
 ROOT2 = 2**0.5
 CARRIED = 8  # decoder channels: +-red, +-green, +-blue, +-K

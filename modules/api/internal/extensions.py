@@ -27,7 +27,7 @@ from modules.engine.extensions.shelf import ExtensionRow
 
 
 class Forbidden(WebUIError):
-    """Somebody on another machine wants to change what code runs on this one."""
+    """A client on another machine tries to change the code that runs on this one."""
 
     status_code: ClassVar[int] = 403
 
@@ -51,7 +51,7 @@ class AllSwitch(BaseModel):
 
 
 class NewExtension(BaseModel):
-    """Where an extension is installed from, and that its user knows what that means."""
+    """Where an extension is installed from, and that the user has confirmed the risk."""
 
     path: str = Field("", max_length=2000)
     address: str = Field("", max_length=2000)
@@ -73,7 +73,7 @@ def extensions_router(
     def has_access(request: Request) -> bool:
         if flags.enable_insecure_extension_access:
             return True
-        # Behind a proxy that tells nothing everybody seems to be here.
+        # Behind a proxy that sends no header every client seems to be local.
         return is_on_this_machine(request) and not flags.root_path
 
     def require_access(request: Request) -> None:

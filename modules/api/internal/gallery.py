@@ -18,7 +18,6 @@ from modules.api.zip_stream import stream_zip
 from modules.core.errors import NotFound
 from modules.core.text import escape
 from modules.engine.engine import Engine
-from modules.engine.gallery.gallery import GalleryImage
 from modules.engine.gallery.image_search import ImageSearch
 from modules.infotext.text_format import parse_infotext
 
@@ -108,14 +107,14 @@ def _add_list(router: APIRouter, engine: Engine) -> None:
         revision = engine.gallery.revision  # before the rows: what changes now is asked for again
         page = engine.gallery.page(wanted, search.cursor, search.limit)
         return {
-            "images": [_listed(row) for row in page.rows],
+            "images": [_row_to_json(row) for row in page.rows],
             "cursor": page.cursor,
             "total": page.total,
             "revision": revision,
         }
 
 
-def _listed(row: dict[str, Any]) -> dict[str, Any]:
+def _row_to_json(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "id": row["id"],
         "v": row["mtime_ns"] // 10**6,  # a changed file has another address
@@ -142,13 +141,13 @@ def _add_image_routes(router: APIRouter, engine: Engine) -> None:
 
     @router.get("/images/{image_id}/facts")
     def facts(image_id: str) -> dict[str, Any]:
-        """Return what the page tells about one image."""
+        """Return the details that the page shows of one image."""
         found = engine.gallery.find(image_id)
         row = found.row
         infotext = parse_infotext(row["infotext"])
         return {
-            **_listed(row),
-            "file": _shown_path(engine, found),
+            **_row_to_json(row),
+            "file": engine.paths.display(found.path),
             "modified": row["mtime_ns"] / 10**9,
             "bytes": row["bytes"],
             "infotext": row["infotext"],
@@ -157,13 +156,6 @@ def _add_image_routes(router: APIRouter, engine: Engine) -> None:
             "pairs": list(infotext.pairs.items()),
             "trashed": bool(row["is_trashed"]),
         }
-
-
-def _shown_path(engine: Engine, image: GalleryImage) -> str:
-    """Return the path that a person sees: from the data folder on, or all of it where it lies elsewhere."""
-    data = engine.paths.data.resolve()
-    path = image.path.relative_to(data) if image.path.is_relative_to(data) else image.path
-    return escape(str(path))
 
 
 def _add_zip_routes(router: APIRouter, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Routes of the bar above the tabs: the model, and the options beside it."""
+"""Routes of the bar above the tabs: the model, and the options next to it."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def model_bar_router(engine: Engine) -> APIRouter:
 
     @router.post("/model")
     def change(body: ModelChange) -> dict[str, Any]:
-        words = change_model(engine, body.action, body.value)
-        return {**current(), "words": words}
+        message = change_model(engine, body.action, body.value)
+        return {**current(), "words": message}
 
     @router.post("/model/option")
     def change_option(body: OptionChange) -> dict[str, Any]:

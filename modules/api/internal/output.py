@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -62,7 +61,7 @@ def output_router(engine: Engine) -> APIRouter:
         return {
             **progress_to_json(status, engine.queue),
             "pictures": images,
-            "grid": _shown_path(engine, grid) if grid else "",
+            "grid": engine.paths.display(grid) if grid else "",
             "size": expected_size(engine, job_id),
             "has_table": engine.groups.table(job_id) is not None,
             "shows_cells": engine.groups.shows_cells(job_id),
@@ -143,12 +142,6 @@ def _image_json(
         "width": width,
         "height": height,
         "infotext": image.infotext,
-        "file": _shown_path(engine, image.path),
+        "file": engine.paths.display(image.path),
         "name": escape(image.path.name),
     }
-
-
-def _shown_path(engine: Engine, path: Path) -> str:
-    """Return the path that a person sees: from the data folder on, or all of it where it lies elsewhere."""
-    data = engine.paths.data
-    return escape(str(path.relative_to(data) if path.is_relative_to(data) else path))

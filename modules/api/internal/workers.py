@@ -28,13 +28,13 @@ def workers_router(engine: Engine) -> APIRouter:
 
 def workers_to_json(engine: Engine) -> dict[str, Any]:
     """Return the workers and one line about them; an empty list and "" where there is one device only."""
-    listed = _listed(engine)
+    listed = _list_workers(engine)
     return {"workers_text": _summarize(listed), "workers": [asdict(worker) for worker in listed]}
 
 
 def workers_state(engine: Engine) -> dict[str, Any]:
     """Return what the bar shows of the workers, and the device's phase as failed while none of them can be used."""
-    listed = _listed(engine)
+    listed = _list_workers(engine)
     state: dict[str, Any] = {"workers": _summarize(listed)}
     if listed and all(worker.state in ("lost", "refused") for worker in listed):
         reasons = " ".join(dict.fromkeys(worker.reason for worker in listed))
@@ -42,8 +42,8 @@ def workers_state(engine: Engine) -> dict[str, Any]:
     return state
 
 
-def _listed(engine: Engine) -> Sequence[WorkerStatus]:
-    """Return the workers if there is anything to choose between; the page tells one device as it is."""
+def _list_workers(engine: Engine) -> Sequence[WorkerStatus]:
+    """Return the workers if there is anything to choose between; one device alone is described elsewhere on the page."""
     workers = engine.executor.workers()
     is_one_device = len(workers) == 1 and workers[0].state != "lost"
     return () if is_one_device else workers

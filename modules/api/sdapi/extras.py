@@ -25,7 +25,7 @@ from modules.plan.jobs.extras import ExtrasPlan, read_source
 _MAX_IMAGES = 256
 # Fields of A1111's clients that are ignored without a warning; the result is always returned.
 _IGNORED_FIELDS = ("show_extras_results", "model")
-# What this program's own request has besides A1111's fields; the image's file and name tell it.
+# Fields of this program's own request that A1111's lacks; they follow from the image's file and name.
 _OWN_FIELDS = ("image", "source_name", "source_texts", "save_output")
 
 

@@ -39,11 +39,11 @@ def replay(body: bytes, receive: Receive) -> Receive:
     """Return a `receive` that delivers the body again, then what follows it."""
     is_sent = False
 
-    async def replayed() -> Message:
+    async def receive_again() -> Message:
         nonlocal is_sent
         if is_sent:
             return await receive()
         is_sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 
-    return replayed
+    return receive_again

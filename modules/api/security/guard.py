@@ -122,9 +122,13 @@ class PasswordGuard:
         authorization = Headers(scope=scope).get("authorization", "")
         client = (scope.get("client") or ("",))[0]
         wait_s = (
-            self._throttle.wait_s(client) if authorization and self._accepted(scope["path"]) else 0
+            self._throttle.wait_s(client)
+            if authorization and self._credentials_for(scope["path"])
+            else 0
         )
-        if wait_s:  # a right password must wait, too: an answer at once would tell that it is right
+        if (
+            wait_s
+        ):  # a right password must wait, too: an immediate answer would reveal that it is right
             await _refuse(scope, receive, send, 429, _TOO_MANY.format(math.ceil(wait_s)), wait_s)
             return
         if self._is_allowed(scope["path"], authorization):
@@ -135,12 +139,12 @@ class PasswordGuard:
             await asyncio.sleep(self._wrong_password_delay_s)
         await _refuse(scope, receive, send, 401, "A user name and a password are needed.")
 
-    def _accepted(self, path: str) -> tuple[Credential, ...]:
+    def _credentials_for(self, path: str) -> tuple[Credential, ...]:
         is_api = path.startswith(("/sdapi/", "/controlnet/", "/api/"))
         return self._credentials + (self._api_credentials if is_api else ())
 
     def _is_allowed(self, path: str, authorization: str) -> bool:
-        accepted = self._accepted(path)
+        accepted = self._credentials_for(path)
         if not accepted:
             return True
         received = _decode_basic(authorization)

@@ -1,4 +1,4 @@
-"""Headers of every response that tell browsers what other sites may not do with it, as OWASP's cheat sheets ask."""
+"""Headers of every response that restrict in browsers what other sites may do with it, as OWASP's cheat sheets ask."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ _PROXY_HEADERS = ("x-forwarded-for", "x-forwarded-host", "x-real-ip", "forwarded
 
 
 def is_on_this_machine(connection: HTTPConnection) -> bool:
-    """Return whether the browser runs on the server's machine, as far as a request tells.
+    """Return whether the browser runs on the server's machine, as far as a request shows.
 
     Args:
         connection: Its sender's address, its headers and the host name in its address are looked at: a page of another

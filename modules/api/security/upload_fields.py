@@ -1,4 +1,4 @@
-"""Limits what an upload holds besides its files: Gradio streams those to disk, and keeps all else in memory."""
+"""Limits the fields of an upload other than its files: Gradio streams those to disk, and keeps all else in memory."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def takes_more_channels(components: Components) -> bool:
 
 
 def is_inpainting_unet(components: Components) -> bool:
-    """Return whether the UNet takes a mask and masked latents besides the latents."""
+    """Return whether the UNet takes a mask and masked latents in addition to the latents."""
     return int(components.unet.config["in_channels"]) == 2 * components.latent_format.channels + 1
 
 

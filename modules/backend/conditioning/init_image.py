@@ -102,7 +102,7 @@ class InitImage:
 
 @dataclass(frozen=True)
 class InitImageInputs:
-    """All that an encoded init image depends on beside the checkpoint's components.
+    """All that an encoded init image depends on except the checkpoint's components.
 
     The encoder gets nothing else, so that equal inputs mean equal results.
 

@@ -77,7 +77,7 @@ class Cond(NamedTuple):
 
     @staticmethod
     def added_kwargs(conds: Sequence[Cond], batch: int) -> dict[str, dict[str, Tensor]]:
-        """Return what diffusers' SDXL UNet gets beside the hidden states of a call; nothing for other UNets.
+        """Return what diffusers' SDXL UNet gets in addition to the hidden states of a call; nothing for other UNets.
 
         Args:
             conds: Of the call, in order.

@@ -1,1 +1,1 @@
-"""Control units: what guides a generated image besides its prompts."""
+"""Control units: what guides a generated image in addition to its prompts."""

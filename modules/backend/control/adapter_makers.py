@@ -11,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from modules.backend import vae
-from modules.backend.control.adapters.image_prompts import ImagePrompts
 from modules.backend.control.adapters.ip_adapter import (
     ImagePrompt,
     ImagePromptExtension,
+    ImagePrompts,
     cross_attentions,
     load_ip_adapter,
 )
@@ -33,9 +33,9 @@ from modules.backend.control.adapters.reference import (
     find_style_fidelity,
 )
 from modules.backend.control.adapters.revision import (
+    EmbeddingCache,
     Revision,
     RevisionExtension,
-    SeenEmbeddings,
     add_noise,
 )
 from modules.backend.control.adapters.style_adapter import (
@@ -101,7 +101,7 @@ def _make_style_adapter(inputs: UnitInputs) -> UnitEffect:
     )
     assert planned.image_encoder is not None, "the plan finds one for each style adapter"
     image = np.asarray(source_image(planned, inputs.plan.request).convert("RGB"))
-    tokens = styles.make_tokens(image, planned.image_encoder, unet.dtype, inputs.device)
+    tokens = styles.get(image, planned.image_encoder, unet.dtype, inputs.device)
     return UnitEffect(StyleExtension(planned.unit.weight * tokens, inputs.schedule.counts_at))
 
 
@@ -112,14 +112,14 @@ def _make_ip_adapter(inputs: UnitInputs) -> UnitEffect:
         lambda: ImagePrompts(load_ip_adapter(inputs.model, unet.dtype, inputs.device)),
     )
     assert planned.image_encoder is not None, "the plan finds one for each IP-Adapter"
-    seen = [
-        prompts.make_tokens(
+    encoded = [
+        prompts.get(
             np.asarray(image.convert("RGB")), planned.image_encoder, unet.dtype, inputs.device
         )
         for image in source_images(planned, inputs.plan.request)
     ]
-    # As sd-webui-controlnet: several pictures are averaged, not put beside each other.
-    tokens = seen[0] if len(seen) == 1 else torch.stack(seen).mean(dim=0)
+    # As sd-webui-controlnet: several pictures are averaged, not concatenated.
+    tokens = encoded[0] if len(encoded) == 1 else torch.stack(encoded).mean(dim=0)
     region = make_region(planned, inputs.plan.request)
     extension = ImagePromptExtension(
         ImagePrompt(
@@ -183,9 +183,9 @@ def _make_revision(inputs: UnitInputs) -> Revision:
     planned, request = inputs.planned, inputs.plan.request
     unit, encoder = planned.unit, planned.image_encoder
     assert encoder is not None, "the plan finds one for each revision"
-    seen = inputs.networks.get(encoder, lambda: SeenEmbeddings(encoder))
+    cache = inputs.networks.get(encoder, lambda: EmbeddingCache(encoder))
     image = np.asarray(source_image(planned, request).convert("RGB"))
-    embedding = seen.embed(image, inputs.components.unet.dtype, inputs.device)
+    embedding = cache.embed(image, inputs.components.unet.dtype, inputs.device)
     _, noise, _ = PREPROCESSORS.get(planned.module).numbers(-1, unit.threshold_a, -1)
     return Revision(
         add_noise(embedding, noise, [one.seed for one in inputs.images]),
@@ -229,7 +229,7 @@ def _encode_hint(inputs: UnitInputs) -> Tensor:
 
 
 def make_module_effect(inputs: UnitInputs) -> UnitEffect:
-    """Return what a unit's preprocessor does besides making its control picture."""
+    """Return what a unit's preprocessor does in addition to making its control picture."""
     return UnitEffect(_make_latent_fix(inputs), None, _make_finish(inputs))
 
 

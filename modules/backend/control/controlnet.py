@@ -45,7 +45,9 @@ class ControlNetwork:
             tiling: Whether they pad circularly.
         """
         for part in self._parts:
-            part.to(self.device)
+            # What stays is there already: to look for hooks and at every weight would take as long as a hundredth of a step.
+            if next(part.parameters()).device != self.device:
+                part.to(self.device)
         try:
             with circular_padding(*self._parts, enabled=tiling):
                 yield

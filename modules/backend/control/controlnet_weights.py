@@ -27,7 +27,7 @@ _NAMES_SHOWN = 3
 
 @dataclass(frozen=True)
 class BaseUNet:
-    """The UNet that a control model runs beside.
+    """The UNet that a control model guides.
 
     Args:
         unet: Loaded.
@@ -99,7 +99,7 @@ def load_controlnet(model: ControlModel, base: BaseUNet, device: torch.device) -
 
 
 def _first_channels(weight: Tensor, shape: torch.Size) -> Tensor:
-    """Return a weight of a checkpoint without the inputs that an inpainting one has besides the latents."""
+    """Return a weight of a checkpoint without the inputs that an inpainting one has in addition to the latents."""
     return weight[:, : shape[1]] if weight.ndim == 4 and weight.shape[1] > shape[1] else weight
 
 

@@ -53,11 +53,11 @@ def make_empty_controlnet(
     Args:
         header: Of its file.
         layout: Name of its row of CONTROL_LAYOUTS.
-        unet: That it will run beside.
+        unet: The UNet that it will guide.
         name: The file's, for messages.
 
     Raises:
-        BadFile: the file lacks what tells a size.
+        BadFile: the file lacks a tensor that determines a size.
     """
     options: dict[str, Any] = {key: unet.config[key] for key in _COPIED if key in unet.config}
     key = controlnet_file_key(header, unet)
@@ -85,7 +85,7 @@ def controlnet_file_key(header: Header, unet: UNet2DConditionModel) -> Callable[
 
     Args:
         header: Of the file.
-        unet: That the ControlNet will run beside.
+        unet: The UNet that the ControlNet will guide.
     """
     if _DIFFUSERS_INPUT in header.tensors:
         return str
@@ -124,7 +124,7 @@ def original_key(key: str, last_hint: int, num_res_blocks: int) -> str:
 
 
 def _hint_widths(header: Header, key: Callable[[str], str]) -> tuple[int, ...]:
-    """Return the channels of the hint encoder: each width but the last has a convolution that keeps it, and one that goes on."""
+    """Return the channels of the hint encoder: each width but the last has a convolution that keeps it, and one that leads to the next."""
     widths = [header.tensors[key(_DIFFUSERS_INPUT)].shape[0]]
     while (name := key(f"{_HINT}blocks.{2 * len(widths) - 1}.weight")) in header.tensors:
         widths.append(header.tensors[name].shape[0])
@@ -155,7 +155,7 @@ def _count(tensors: Mapping[str, TensorInfo], prefix: str) -> int:
 
 
 def _union_sizes(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    """Return the sizes of what tells a Union model its control types."""
+    """Return the sizes of the embedding of control types in a Union model."""
     types, width = tensors["task_embedding"].shape
     layers = 0
     while f"transformer_layes.{layers}.ln_1.weight" in tensors:  # spelled so

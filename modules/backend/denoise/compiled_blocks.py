@@ -69,19 +69,20 @@ def has_changed_blocks(unet: UNet2DConditionModel) -> bool:
 
 
 class CompiledBlocks:
-    """The compiled blocks of one UNet, made when they are first asked for.
+    """The compiled blocks of one UNet, made when they are first used.
 
     Args:
         options: Further arguments of `torch.compile`.
 
     Attributes:
+        called: Dtypes of the samples for which the blocks were called, and whether with one sample.
         obstacle: Why they cannot be compiled, once that is known; "" before.
     """
 
     def __init__(self, **options: Any) -> None:  # Any: torch's
         self._options = {"dynamic": True, "recompile_limit": _MOST_GRAPHS, **options}
         self._compiled: dict[nn.Module, Callable[..., Any]] = {}
-        self.seen: set[tuple[object, ...]] = set()
+        self.called: set[tuple[object, ...]] = set()
         self.obstacle = ""
 
     @contextmanager
@@ -136,8 +137,8 @@ class CompilationReporter(StepExtension):
     def unet_call(self, call: UNetCall) -> UNetCall:
         """Look whether the call is one for which there may be no graph yet."""
         kind = call.sample.dtype, len(call.sample) == 1
-        if kind not in self._compiled.seen:
-            self._compiled.seen.add(kind)
+        if kind not in self._compiled.called:
+            self._compiled.called.add(kind)
             self._started = self._started or (time.perf_counter(), count_graphs())
             self._sink(Phase("Compiling the network, once for this model"))
         return call

@@ -171,8 +171,8 @@ class Denoiser:
         settings, weights = self._settings, self._conditioning.weights
         conds, uncond = conds_at_step(self._conditioning, evaluation.index, settings)
         scale = self._scale_without_uncond(evaluation)
-        asked = uncond if scale is None else None
-        groups = group_by_call(conds, asked, settings, self._conds_per_call)
+        evaluated = uncond if scale is None else None
+        groups = group_by_call(conds, evaluated, settings, self._conds_per_call)
         outputs = [
             output
             for group in groups

@@ -26,6 +26,7 @@ from modules.backend.loading.pieces import Copies
 from modules.backend.loading.prediction_probe import probe_prediction_type
 from modules.backend.loading.separate_files import detect_kind, find_text_encoder, validate_vae
 from modules.backend.loading.state_dict import read_state_dict, read_tensor
+from modules.backend.loading.vae_origin import describe_unrelated_vae
 from modules.backend.loading.weight_cache import WeightCache
 from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
 from modules.core.errors import BadFile, Unsupported
@@ -118,7 +119,9 @@ def load_components(
     """
     checkpoint = validate_checkpoint(path, config, options)
     state_dict = read_state_dict(path, checkpoint.header)
+    note = ""
     if options.vae is not None:
+        note = describe_unrelated_vae(state_dict, options.vae, path.name)
         state_dict = state_dict.without_prefix(VAE_PREFIX)
     for slot, file in zip(
         checkpoint.family.text_encoders,
@@ -133,7 +136,7 @@ def load_components(
     if options.prediction == "probe":
         prediction_type = probe_prediction_type(components.unet)
         components = replace(components, prediction_type=prediction_type)
-    return components
+    return replace(components, note=note)
 
 
 @dataclass(frozen=True)

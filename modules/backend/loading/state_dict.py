@@ -256,7 +256,8 @@ def read_state_dict(path: Path, header: Header) -> FileStateDict:
             raise Unsupported(
                 f"'{path.name}' stores {name} as {info.dtype}, which is not supported."
             )
-        start, size = header.byte_offsets[name], math.prod(info.shape) * dtype.itemsize
+        start = header.data_start + header.starts[name]
+        size = math.prod(info.shape) * dtype.itemsize
         if start + size > file.mapped.nbytes():
             raise BadFile(f"'{path.name}' changed while it was read.", "Try again.")
         # Sliced, since a tensor's storage offset is counted in items, and its byte offset need not be a multiple.

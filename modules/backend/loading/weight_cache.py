@@ -32,6 +32,7 @@ from modules.backend.loading.pieces import ITEMS_AT_ONCE, PIECE_BYTES, Copies
 from modules.backend.loading.scratch import Scratch, convert
 from modules.backend.loading.state_dict import FileStateDict
 from modules.core.atomic import open_writer, remove_leftovers
+from modules.core.background import give_way
 from modules.core.errors import BadFile
 from modules.core.private import make_own_folder
 
@@ -228,6 +229,7 @@ class WeightCache:
         return self._folder / f"{wanted.digest[:32]}.safetensors"
 
     def _write_all(self, networks: Sequence[WantedWeights]) -> None:
+        give_way()
         with self._lock:
             try:
                 for wanted in networks:
@@ -260,7 +262,8 @@ class WeightCache:
                     file.flush()
                     os.fsync(file.fileno())
                     unsynced = 0
-                # A quarter of one core and of the disk, beside the job that the checkpoint was loaded for.
+                # A quarter of one core, where threads have no priority, and of the disk, beside the job that the
+                # checkpoint was loaded for.
                 if self._is_closed.wait(min(_LONGEST_PAUSE_S, 3 * (time.perf_counter() - began))):
                     raise InterruptedError("the program ends.")
                 began = time.perf_counter()

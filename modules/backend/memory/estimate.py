@@ -55,6 +55,11 @@ def free_bytes(device: torch.device) -> int:
     return psutil.virtual_memory().available
 
 
+def computer_bytes() -> int:
+    """Return the computer's memory that can be allocated; what is swapped out is slow, but ends no program."""
+    return psutil.virtual_memory().available + psutil.swap_memory().free
+
+
 def empty_cache(device: torch.device) -> None:
     """Give back what torch keeps of freed memory."""
     if device.type == "cuda":

@@ -14,7 +14,7 @@ from torch import nn
 from modules.backend.components import Components
 
 CPU = torch.device("cpu")
-# Lists in these are moved module by module: a ResNet block, or the transformer beside it.
+# Lists in these are moved module by module: a ResNet block, or the transformer next to it.
 _BLOCKS = ["down_blocks", "mid_block", "up_blocks", "0", "1", "2", "3"]
 
 

@@ -28,7 +28,7 @@ class ModelBytes:
         unet_block: Of its largest block.
         vae: Of the VAE.
         text_encoders: Of each text encoder.
-        working: What one image of the native size needs besides weights.
+        working: What one image of the native size needs in addition to the weights.
     """
 
     unet: int
@@ -39,7 +39,7 @@ class ModelBytes:
 
     @property
     def largest_other(self) -> int:
-        """Return the largest part besides the UNet."""
+        """Return the largest part other than the UNet."""
         return max(self.vae, *self.text_encoders, 0)
 
 
@@ -49,7 +49,7 @@ class MemoryPolicy:
 
     Args:
         name: As the option has it.
-        flag: The flag that asks for it; "" for none.
+        flag: The flag that requests it; "" for none.
         weight_bytes: Returns the most bytes of weights that are on the device at a time.
         place: Puts a model's networks, which are on the CPU unless `loads_on_device`, where they belong.
         loads_on_device: Whether weights are read to the device at once.
@@ -148,7 +148,7 @@ def choose_policy(
     if spec.memory_policy == AUTOMATIC:
         allowed = policies[lowest:]
         fitting = [row for row in allowed if row.weight_bytes(size) + size.working <= free_bytes]
-        # What is needed besides weights is a guess, so it refuses nothing.
+        # What is needed in addition to weights is a guess, so it refuses nothing.
         chosen = fitting[0] if fitting else allowed[-1]
     else:
         chosen = next(row for row in policies if row.name == spec.memory_policy)
@@ -174,3 +174,34 @@ def suggest(
             "Store the weights in 8 bits (the option FP8 weight), or work on the CPU (--use-cpu)."
         )
     return "Work on the CPU (start with --use-cpu)."
+
+
+def check_computer(
+    spec: ModelSpec, size: ModelBytes, free_bytes: int, half: ModelBytes | None = None
+) -> None:
+    """Refuse weights for which the computer has no room: the system would end the program.
+
+    Args:
+        spec: The model.
+        size: Its memory while it is loaded, before weights are stored in 8 bits.
+        free_bytes: Of the computer.
+        half: Its memory in 16 bits, if the device computes in them.
+
+    Raises:
+        OutOfMemory: with what would fit.
+    """
+
+    def whole(size: ModelBytes) -> int:
+        return size.unet + size.vae + sum(size.text_encoders)
+
+    if whole(size) <= free_bytes:
+        return
+    advice = "Close other programs, or choose a smaller checkpoint."
+    if half is not None and whole(half) <= free_bytes:
+        advice = (
+            f"Set Precision to Half in the Models settings, which needs {whole(half) / _GB:.1f} GB."
+        )
+    raise OutOfMemory(
+        f"{spec.checkpoint.name} needs {whole(size) / _GB:.1f} GB of memory, and {free_bytes / _GB:.1f} GB are free.",
+        advice,
+    )

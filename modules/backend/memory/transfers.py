@@ -1,6 +1,6 @@
 """Copies between a device and the computer's memory for which nobody waits.
 
-A copy from or to ordinary memory makes the program wait until the device has done all that it was given before. From
+A copy from or to ordinary memory makes the program wait until the device has done all its earlier work. From
 and to pinned memory it is one more thing to do in order, and the steps of a run can be given out ahead.
 """
 

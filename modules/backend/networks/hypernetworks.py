@@ -39,6 +39,7 @@ _TORCH_ACTIVATIONS = (
     nn.LogSigmoid,
     nn.Mish,
     nn.ReLU6,
+    nn.RReLU,
     nn.SELU,
     nn.SiLU,
     nn.Softplus,

@@ -21,10 +21,13 @@ from modules.backend.networks.lora_formulas import (
     multiply,
 )
 from modules.models.networks.lora_formats import LoraFormat
-from modules.models.networks.lora_keys import LoraKey
+from modules.models.networks.lora_keys import OUTPUT_LENGTHS, LoraKey
 from modules.plan.networks.loras import LoraUse
 
 _MAX_PARTS_SHOWN = 3
+_COMPUTABLE = (torch.float16, torch.bfloat16, torch.float32, torch.float64)  # 8 bits have no sums
+_NOT_IN_SUMS = ("alpha", "scale", "on_input", "dora_scale", "rescale")  # or converted there
+_SPARSE = "bias_"  # begin of parts with places and sizes
 
 
 class ChangeError(Exception):
@@ -69,8 +72,8 @@ def change_weight(change: LoraChange, weight: Tensor, scratch: Scratch) -> Tenso
     """
     parts = change.file.read(change.key, weight.device)
     is_half_model = change.layer.module.weight.dtype != torch.float32
-    if is_half_model or not change.format.in_file_dtype:
-        parts = {n: part.float() if part.is_floating_point() else part for n, part in parts.items()}
+    if is_half_model or not (change.format.in_file_dtype and _has_one_dtype(parts)):
+        parts = {name: _as_float(name, part) for name, part in parts.items()}
     try:
         delta = _compute(change, parts, weight, scratch)
     except (RuntimeError, IndexError) as error:
@@ -88,6 +91,17 @@ def change_weight(change: LoraChange, weight: Tensor, scratch: Scratch) -> Tenso
     return changed
 
 
+def _has_one_dtype(parts: Parts) -> bool:
+    """Return whether a change can be computed in the dtype of the file."""
+    names = (name for name in parts if name not in _NOT_IN_SUMS and not name.startswith(_SPARSE))
+    dtypes = {parts[name].dtype for name in names}
+    return len(dtypes) == 1 and dtypes <= set(_COMPUTABLE)
+
+
+def _as_float(name: str, part: Tensor) -> Tensor:
+    return part if part.dtype == torch.bool or name.startswith(_SPARSE) else part.float()
+
+
 def change_bias(change: LoraChange, bias: Tensor) -> Tensor | None:
     """Return the changed bias, or None where the LoRA does not change it.
 
@@ -102,10 +116,12 @@ def change_bias(change: LoraChange, bias: Tensor) -> Tensor | None:
     name = LORA_FORMULAS[change.format.name].bias_part
     if name not in change.file.layers[change.key]:
         return None
-    difference = change.file.read(change.key, bias.device)[name].float()
+    difference = change.file.read(change.key, bias.device)[name]
     if difference.numel() != bias.numel():
         raise ChangeError(f"{name} {list(difference.shape)}, the bias {list(bias.shape)}")
-    changed = bias + difference.reshape(bias.shape) * change.weight
+    if change.layer.module.weight.dtype != torch.float32 or difference.dtype not in _COMPUTABLE:
+        difference = difference.float()
+    changed = bias + (difference.reshape(bias.shape) * change.weight).float()
     if not bool(torch.isfinite(changed).all()):
         raise ChangeError("invalid numbers")
     return changed
@@ -124,6 +140,8 @@ def _compute(change: LoraChange, parts: Parts, weight: Tensor, scratch: Scratch)
     delta = _times(_fit(delta, weight), scale)
     if "dora_scale" in parts:
         delta = decompose(weight, delta, parts["dora_scale"])
+    elif OUTPUT_LENGTHS in parts:
+        delta = decompose(weight, delta, parts[OUTPUT_LENGTHS].flatten())
     return _times(delta, change.weight)
 
 

@@ -27,18 +27,40 @@ _METADATA_PREFIXES: Mapping[Network, str] = {
 
 
 @dataclass(frozen=True)
+class _Adapter:
+    """What diffusers' metadata tell of the changes of a network, in PEFT's terms.
+
+    Args:
+        alpha: Divided by the rank it is the scale.
+        rank: Of layers that do not show theirs.
+        is_rooted: Whether it is divided by the root of the rank (rsLoRA).
+        alphas: Of single layers, by the ends of their paths.
+    """
+
+    alpha: float
+    rank: float
+    is_rooted: bool
+    alphas: Mapping[str, float]
+
+    def scale(self, path: str, rank: float) -> float:
+        """Return the scale of a layer."""
+        alphas = (alpha for end, alpha in self.alphas.items() if f".{path}".endswith(f".{end}"))
+        return next(alphas, self.alpha) / (math.sqrt(rank) if self.is_rooted else rank)
+
+
+@dataclass(frozen=True)
 class LoraFile:
     """An opened LoRA file.
 
     Args:
         layers: By layer, from each part of its change to the key in the file.
         state_dict: Its tensors.
-        scales: By network, the factor that the file's metadata gives to every change.
+        adapters: By network, what the file's metadata tell of the scale of its changes.
     """
 
     layers: Mapping[LoraKey, Mapping[str, str]]
     state_dict: FileStateDict
-    scales: Mapping[Network, float]
+    adapters: Mapping[Network, _Adapter]
 
     def format(self, layer: LoraKey) -> LoraFormat | None:
         """Return the format of a layer."""
@@ -55,8 +77,11 @@ class LoraFile:
             part: state_dict.read(state_dict[key]).to(device)
             for part, key in self.layers[layer].items()
         }
-        if layer.network in self.scales and not {"alpha", "scale"} & parts.keys():
-            parts["scale"] = torch.tensor(self.scales[layer.network])
+        adapter = self.adapters.get(layer.network)
+        if adapter is not None and not {"alpha", "scale"} & parts.keys():
+            down = parts.get("lora_down.weight")
+            rank = adapter.rank if down is None else down.shape[0]
+            parts["scale"] = torch.tensor(adapter.scale(layer.layer, rank))
         return parts
 
 
@@ -69,19 +94,24 @@ def read_lora(file: NetworkFile) -> LoraFile:
     """
     header = read_header(file.path)
     layers = group_parts(header.tensors)
-    return LoraFile(layers, read_state_dict(file.path, header), _scales(header.metadata))
+    return LoraFile(layers, read_state_dict(file.path, header), _read_adapters(header.metadata))
 
 
-def _scales(metadata: Mapping[str, str]) -> dict[Network, float]:
-    """Return the scale of each network that diffusers' metadata states: alpha / rank, or its root for rsLoRA."""
+def _read_adapters(metadata: Mapping[str, str]) -> dict[Network, _Adapter]:
+    """Return what diffusers' metadata state of each network."""
     try:
         content: Any = json.loads(metadata.get(_ADAPTER_METADATA, "{}"))
-        scales: dict[Network, float] = {}
+        adapters: dict[Network, _Adapter] = {}
         for network, prefix in _METADATA_PREFIXES.items():
             alpha, rank = content.get(f"{prefix}.lora_alpha"), content.get(f"{prefix}.r")
             if alpha is not None and rank:
-                is_root = bool(content.get(f"{prefix}.use_rslora"))
-                scales[network] = float(alpha) / (math.sqrt(rank) if is_root else float(rank))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+                alphas: Mapping[str, Any] = content.get(f"{prefix}.alpha_pattern") or {}
+                adapters[network] = _Adapter(
+                    float(alpha),
+                    abs(float(rank)),
+                    bool(content.get(f"{prefix}.use_rslora")),
+                    {end: float(value) for end, value in alphas.items()},
+                )
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
         return {}  # of another program
-    return scales
+    return adapters

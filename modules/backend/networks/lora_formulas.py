@@ -132,7 +132,7 @@ def _oft(parts: Parts, weight: Tensor) -> Tensor:
     blocks = parts["oft_diag"] if "oft_diag" in parts else parts["oft_blocks"]
     rotations = blocks.to(weight.dtype)
     if "oft_diag" not in parts:
-        limit = float(parts["alpha"].flatten()[0]) * weight.shape[0] if "alpha" in parts else 0.0
+        limit = parts["alpha"].flatten()[0] * weight.shape[0] if "alpha" in parts else None
         rotations = _cayley(blocks, limit, weight.dtype)
     w = weight.flatten(1)
     rotated = _rotate_blocks(rotations, w) if blocks.dim() == 3 else _butterfly(rotations, w)
@@ -141,10 +141,10 @@ def _oft(parts: Parts, weight: Tensor) -> Tensor:
     return rotated - w
 
 
-def _cayley(blocks: Tensor, limit: float, dtype: torch.dtype) -> Tensor:
-    """Return the rotations (I + Q)(I - Q)^-1 with Q = B - B^T, whose norm over all blocks is limited unless 0."""
+def _cayley(blocks: Tensor, limit: Tensor | None, dtype: torch.dtype) -> Tensor:
+    """Return the rotations (I + Q)(I - Q)^-1 with Q = B - B^T, whose norm over all blocks is limited unless by 0."""
     q = blocks - blocks.transpose(-1, -2)
-    if limit:
+    if limit is not None and bool(limit != 0):
         norm = torch.linalg.vector_norm(q)
         q = q * ((norm.clamp(max=limit) + 1e-8) / (norm + 1e-8))
     identity = torch.eye(q.shape[-1], device=q.device, dtype=dtype)
@@ -189,12 +189,14 @@ def limit_rank(parts: Parts, rank: int | None) -> Parts:
 
 
 def add_bias(change: Tensor, parts: Parts) -> Tensor:
-    """Return the change with the sparse part that LyCORIS calls a bias, though it is added to the weight.
+    """Return the change with the part that LyCORIS calls a bias, sparse or not, though it is added to the weight.
 
     Raises:
         RuntimeError: it does not fit.
         IndexError: likewise.
     """
+    if "bias" in parts:
+        change = change + parts["bias"].to(change.dtype).reshape(change.shape)
     if "bias_indices" not in parts:
         return change
     size = tuple(int(length) for length in parts["bias_size"])
@@ -209,12 +211,11 @@ def decompose(weight: Tensor, change: Tensor, magnitudes: Tensor) -> Tensor:
     """Return the change of DoRA (arXiv 2402.09353): W + change gets these norms.
 
     The norms are those of each input's column where the magnitudes have the shape [1, in, ...], as LyCORIS and A1111
-    have it, and those of each output's row where they have [out, 1, ...] or, of PEFT, [out].
+    have it, and those of each output's row where they have [out, 1, ...] or [out].
     """
     weight, magnitudes = weight.to(change.dtype), magnitudes.to(change.dtype)
     merged = weight + change
-    of_inputs = magnitudes.dim() > 1 and magnitudes.shape[0] == 1
-    axis = 1 if of_inputs else 0
+    axis = 1 if magnitudes.dim() > 1 and magnitudes.shape[0] == 1 else 0
     shape = [1] * weight.dim()
     shape[axis] = -1
     norms = merged.transpose(0, axis).flatten(1).norm(dim=1).reshape(shape)

@@ -42,13 +42,13 @@ class NotConvertible(Exception):
     """A UNet cannot be converted; the text is the rest of a sentence."""
 
 
-class _Given(nn.Module):
-    """Takes the place of a UNet's sinusoids while it is traced: returns what was given."""
+class _InjectedSinusoids(nn.Module):
+    """Replaces the sinusoidal embedding of a UNet while it is traced: returns the injected tensor."""
 
     value: Tensor | None = None
 
     def forward(self, _: Tensor) -> Tensor | None:
-        """Return the given embedding."""
+        """Return the injected embedding."""
         return self.value
 
 
@@ -85,13 +85,13 @@ class _Traced(nn.Module):
 
 
 @contextlib.contextmanager
-def _given_sinusoids(unet: UNet2DConditionModel) -> Iterator[None]:
-    """Let a UNet take its sinusoids from outside while it is traced."""
+def _injected_sinusoids(unet: UNet2DConditionModel) -> Iterator[None]:
+    """Let the caller inject the sinusoidal embeddings of a UNet while it is traced."""
     names = ("time_proj", "add_time_proj") if added_inputs(unet) else ("time_proj",)
     stock = {name: getattr(unet, name) for name in names}
     try:
         for name in names:
-            setattr(unet, name, _Given())
+            setattr(unet, name, _InjectedSinusoids())
         yield
     finally:
         for name, module in stock.items():
@@ -104,7 +104,7 @@ def is_installed() -> bool:
 
 
 def added_inputs(unet: UNet2DConditionModel) -> tuple[str, ...]:
-    """Return the names of a UNet's inputs besides the text, in the order of the graph's inputs.
+    """Return the names of a UNet's inputs other than the text, in the order of the graph's inputs.
 
     Raises:
         NotConvertible: it gets an input that no graph here has.
@@ -187,7 +187,7 @@ def _trace(unet: UNet2DConditionModel, examples: tuple[Tensor, ...]) -> Any:
         torch.inference_mode(False),
         torch.no_grad(),
         warnings.catch_warnings(),
-        _given_sinusoids(unet),
+        _injected_sinusoids(unet),
     ):
         warnings.simplefilter("ignore")
         try:

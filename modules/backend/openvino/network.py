@@ -54,9 +54,9 @@ class CompiledUNet:
 
     def accepts(self, kwargs: Mapping[str, Any]) -> bool:
         """Return whether a call of the UNet has no more inputs than the compiled one."""
-        given = {name for name, value in kwargs.items() if value is not None}
+        inputs = {name for name, value in kwargs.items() if value is not None}
         conds = kwargs.get("added_cond_kwargs") or {}
-        return given <= {"added_cond_kwargs", "return_dict"} and set(conds) == set(self._added)
+        return inputs <= {"added_cond_kwargs", "return_dict"} and set(conds) == set(self._added)
 
     def __call__(
         self, sample: Tensor, timestep: Tensor, hidden: Tensor, conds: Mapping[str, Tensor]

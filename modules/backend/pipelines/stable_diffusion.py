@@ -40,8 +40,8 @@ class SamplerLoop:
     Prompts and images are encoded outside.
 
     Attributes:
-        predictions: The prediction types it knows.
-        guidances: The ways of guidance it knows; the first that applies is used.
+        predictions: The supported prediction types.
+        guidances: The supported kinds of guidance; the first that applies is used.
     """
 
     predictions: Registry[Prediction] = PREDICTIONS
@@ -93,7 +93,7 @@ class SamplerLoop:
 
         Args:
             run: Begun, by this pipeline or by another one.
-            run_sigmas: Of this pipeline's model: they tell the timesteps, and what the network predicts.
+            run_sigmas: Of this pipeline's model: they determine the timesteps, and what the network predicts.
             conditioning: The prompts as this model's text encoders encode them.
             extensions: As for a whole run.
             hands_over: Asked before every evaluation whether another model makes it; None runs to the end.

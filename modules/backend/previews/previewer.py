@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 MOST_SHARE = 0.02  # of the time
 # A method whose previews would come less often gives way to a cheaper one.
 _PATIENCE_S = 10.0
-# Latent cells on a side; an image of 128 pixels tells what one of 1024 costs.
+# Latent cells on a side; the cost of one with 1024 pixels follows from one with 128.
 _PROBE_SIDE = 16
 
 

@@ -20,10 +20,10 @@ from modules.plan.plan import Plan
 
 
 class Overlap(Protocol):
-    """Lets a device do something beside what it is doing."""
+    """Runs work on a device concurrently with its current work."""
 
     def run(self, start: Callable[[], PendingImage]) -> PendingImage:
-        """Return the image that `start` begins to decode, once the device has done what it was given before."""
+        """Return the image that `start` begins to decode, once the device has finished its earlier work."""
         ...
 
 
@@ -46,7 +46,7 @@ class StreamOverlap:
 
 
 def make_overlap(device: torch.device) -> Overlap | None:
-    """Return what lets a device decode beside sampling; None where its row of TUNINGS says that it should not."""
+    """Return what decodes concurrently with sampling; None where its row of TUNINGS says that it should not."""
     return StreamOverlap(device) if find_tuning(device).overlap.value else None
 
 
@@ -68,7 +68,7 @@ class PendingImages:
         self._decodings: deque[_Decoding] = deque()
 
     def overlaps(self, plan: Plan, model: LoadedModel) -> bool:
-        """Return whether images may be decoded beside the next batch: everything stays where it is, and fits.
+        """Return whether images may be decoded concurrently with the next batch: everything stays where it is, and fits.
 
         A plan with several checkpoints may evict the one that decodes, and a network that has its turn may move the VAE.
         """
@@ -90,7 +90,7 @@ class PendingImages:
         *,
         overlaps: bool,
     ) -> None:
-        """Decode an image, now or beside what comes next.
+        """Decode an image, now or concurrently with what follows.
 
         Args:
             start: Begins to decode it, and returns it.

@@ -48,7 +48,7 @@ def run_steps(
     run_sigmas = make_run_sigmas(run.plan, model.model_sigmas)
     interval = settings.deep_cache_interval
     cache = DeepCache(interval) if interval > 1 else None
-    # What remembers deep layers knows of a call first, control units of what others have added to it.
+    # The cache of deep layers gets a call first, control units get it with what others have added to it.
     extensions = (*([] if cache is None else [cache]), *extensions)
     _note_attention(batch, model, plan)
     with (

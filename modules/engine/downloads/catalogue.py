@@ -19,10 +19,10 @@ class CatalogueEntry:
         name: As the page shows it.
         kind: Its row of KINDS.
         file: Its name.
-        size_bytes: None where no reliable source tells it.
-        sha256: "" where no reliable source tells it.
+        size_bytes: None where no reliable source states it.
+        sha256: "" where no reliable source states it.
         licence: Name of its licence.
-        config: The file in configs/ that is put beside it as its .yaml; "" for none.
+        config: The file in configs/ that is placed next to it as its .yaml; "" for none.
         page: Where it is described, and where a person downloads it.
         addresses: Of the file; the next one is tried when one is refused or gone.
         note: What it is good for, briefly.

@@ -21,8 +21,8 @@ class Download:
         kind: The row of KINDS that it is to be.
         name: Of the file; "" until the server names it.
         size_bytes: None until it is known.
-        sha256: "" if no reliable source tells it.
-        config: The file in configs/ that is put beside it as its .yaml; "" for none.
+        sha256: "" if no reliable source states it.
+        config: The file in configs/ that is placed next to it as its .yaml; "" for none.
         page: Where a person can download it by hand.
         state: What it is doing.
         received: Bytes in the .part file.

@@ -295,12 +295,12 @@ class Downloads:
             download.name or "the file",
         )
         yaml = Path(name).with_suffix(".yaml")
-        beside = (
+        with_config = (
             f", with a copy of configs/{download.config} as '{yaml}'" if download.config else ""
         )
         return (
             f"By hand: download {name} from {page} in a browser and put it into "
-            f"'{self.folder(download.kind)}'{beside}."
+            f"'{self.folder(download.kind)}'{with_config}."
         )
 
     def _bring(self, download: Download, stop: threading.Event) -> None:
@@ -339,9 +339,9 @@ class Downloads:
             self._check_free(target)
             if part.parent != folder:
                 part = Path(shutil.move(part, folder / part.name))  # it may be on another disk
-            beside = target.with_suffix(".yaml")
-            if download.config and not beside.exists():
-                write_text(beside, (self._configs / download.config).read_text(encoding="utf-8"))
+            config = target.with_suffix(".yaml")
+            if download.config and not config.exists():
+                write_text(config, (self._configs / download.config).read_text(encoding="utf-8"))
             with part.open("ab") as file:
                 PartFile(part, file).create(target)
             part.unlink(missing_ok=True)

@@ -124,12 +124,12 @@ class Transfer:
         """Try one address until the file is complete or a number of tries got no further."""
         failures = 0
         while True:
-            before = self._received()
+            before = self._received_bytes()
             try:
                 self._try_once(url)
                 return
             except (OSError, http.client.HTTPException, Retry) as error:
-                failures = 1 if self._received() > before else failures + 1
+                failures = 1 if self._received_bytes() > before else failures + 1
                 self._raise_final(url, error, failures)
             if self._stop.wait(self._web.wait_s * 2 ** (failures - 1)):
                 raise Stopped
@@ -138,7 +138,7 @@ class Transfer:
         """Raise a sentence for an error that trying again does not mend."""
         host = split_url(url, self._web.schemes).hostname
         if isinstance(error, socket.gaierror) or getattr(error, "errno", None) in _OFFLINE:
-            if self._received() == 0 or failures > 1:
+            if self._received_bytes() == 0 or failures > 1:
                 raise UserError(f"'{host}' cannot be found: this machine seems to be offline.")
         elif isinstance(error, ssl.SSLCertVerificationError):
             raise UserError(f"'{host}' cannot prove who it is: {error.verify_message}.")
@@ -158,7 +158,7 @@ class Transfer:
         if self._stop.is_set():
             raise Stopped
         self._part.parent.mkdir(parents=True, exist_ok=True)
-        offset = self._received()
+        offset = self._received_bytes()
         headers = {"Range": f"bytes={offset}-"} if offset else {}
         if offset and self._download.etag:
             headers["If-Range"] = self._download.etag
@@ -173,8 +173,8 @@ class Transfer:
             etag = response.headers.get("etag", "")
             self._download.etag = "" if etag.startswith("W/") else etag
             self._read(response, start)
-        if total is not None and self._received() < total:
-            raise Retry(f"it broke off at {self._received()} of {total} bytes")
+        if total is not None and self._received_bytes() < total:
+            raise Retry(f"it broke off at {self._received_bytes()} of {total} bytes")
 
     @contextmanager
     def _open(self, url: str, headers: dict[str, str]) -> Generator[http.client.HTTPResponse]:
@@ -295,7 +295,7 @@ class Transfer:
                 if self._stop.is_set():
                     raise Stopped
 
-    def _received(self) -> int:
+    def _received_bytes(self) -> int:
         """Return the bytes in the .part file."""
         try:
             size = self._part.stat().st_size

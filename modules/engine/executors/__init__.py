@@ -88,7 +88,7 @@ class Executor(Protocol):
             work: A plan of a job, or another kind of work.
             sink: Receives events.
             cancel: Interrupts the work.
-            job_id: The job that it is for, shown beside the worker.
+            job_id: The job that it is for, shown next to the worker.
         """
         ...
 

@@ -45,7 +45,7 @@ class LocalExecutor:
         device: Which device to use.
         tokenizer: Splits prompts.
         cache_folder: Keeps what was measured about checkpoints; None keeps nothing for the next start.
-        handlers: Functions for further kinds of work, besides those of `backend/handlers`.
+        handlers: Functions for further kinds of work, in addition to those of `backend/handlers`.
     """
 
     slots = 1
@@ -166,7 +166,7 @@ def _report(
 
 
 def _run(item: _Item, runner: Runner, on_end: Callable[[], None]) -> None:
-    """Do some work; `on_end` is called before its future tells the end."""
+    """Do some work; `on_end` is called before its future is resolved."""
     try:
         result = runner.run(item.work, item.sink, item.cancel)
     except WebUIError as error:

@@ -112,7 +112,7 @@ class ModelFileCache:
                 return
             if _hash_file(partial) != file.sha256:
                 partial.unlink()
-                raise BadFile(f"'{file.path}' changed while it was being sent.", "Try again.")
+                raise _changed_error(file)
             partial.replace(place)
         except OSError as error:
             raise StorageError(
@@ -142,7 +142,7 @@ class ModelFileCache:
         for copy in sorted(copies, key=lambda path: path.stat().st_mtime):
             if shutil.disk_usage(self._folder).free >= size_bytes + self._spare_bytes:
                 return
-            copy.unlink()
+            copy.unlink(missing_ok=True)  # another worker of this machine may make room, too
         if shutil.disk_usage(self._folder).free < size_bytes:
             raise OSError(f"{size_bytes / 1e9:.1f} GB are not free")
 
@@ -151,14 +151,21 @@ def read_part(file: FileFacts, offset: int, size_bytes: int = 4 * CHUNK_BYTES) -
     """Return a part of a file of this machine.
 
     Raises:
-        BadFile: it cannot be read.
+        BadFile: it cannot be read, or has become shorter.
     """
     try:
         with Path(file.path).open("rb") as source:
             source.seek(offset)
-            return source.read(size_bytes)
+            data = source.read(size_bytes)
     except OSError as error:
         raise BadFile(f"'{file.path}' cannot be read: {error.strerror or error}.") from error
+    if len(data) < min(size_bytes, file.size_bytes - offset):
+        raise _changed_error(file)
+    return data
+
+
+def _changed_error(file: FileFacts) -> BadFile:
+    return BadFile(f"'{file.path}' changed while it was being sent.", "Try again.")
 
 
 def _hash_file(path: Path) -> str:

@@ -12,10 +12,15 @@ from functools import partial
 from typing import Any, TypeVar
 
 from modules.core.errors import WebUIError, internal_error
-from modules.engine.executors import DeviceInfo, WorkerStatus
+from modules.engine.executors import DeviceInfo, WorkerState, WorkerStatus
 from modules.engine.executors.broadcast import Broadcast, is_for_all
 from modules.engine.executors.pool_job import Piece, PoolJob, lost_events
-from modules.engine.executors.pool_worker import PoolTimes, PoolWorker, choose_piece
+from modules.engine.executors.pool_worker import (
+    PoolTimes,
+    PoolWorker,
+    choose_piece,
+    needs_missing_server,
+)
 from modules.engine.executors.work_facts import following
 from modules.engine.executors.worker_link import WorkerFacts, WorkerLink, WorkerLost
 from modules.params.events import CancelToken, Event, Sink, ignore_events
@@ -28,7 +33,7 @@ logger = logging.getLogger(__name__)
 _LOOK_S = 0.5
 _MAX_DOUBLINGS = 16  # of the pause: no float holds that of a cluster that was away for a day
 _MAX_PAUSE_S = 30.0
-# How often an idle worker is asked whether it still answers, and for its memory.
+# How often an idle worker is checked, and its memory is read.
 _CHECK_S = 5.0
 _NEEDS_SERVER = (
     "This needs a worker on the server's machine, and there is none; start with --devices."
@@ -50,7 +55,7 @@ class WorkerPool:
         self._jobs: list[PoolJob] = []  # oldest first
         self._last_load: LoadModel | None = None
         self._on_ready: Callable[[DeviceInfo | None, str], None] = _ignore_ready
-        self._reported = ""  # what the engine knows: "", "failed" or "ready"
+        self._reported = ""  # what the engine was notified of: "", "failed" or "ready"
         self._failure = ""  # why no worker can be used
         self._is_stopping = False
 
@@ -95,11 +100,7 @@ class WorkerPool:
         job = PoolJob(work, sink, cancel, job_id)
         with self._lock:
             failure = self._failure
-            if (
-                job.is_on_server
-                and self._workers
-                and not any(one.is_on_server for one in self._workers)
-            ):
+            if needs_missing_server(job, self._workers):
                 failure = _NEEDS_SERVER
             if failure:
                 job.fail(WebUIError(failure))
@@ -157,15 +158,16 @@ class WorkerPool:
             while not self._is_stopping and not worker.is_retired:
                 self._live(worker)
         except WebUIError as error:
-            self._refuse(worker, str(error))
+            self._refuse(worker, error)
         except Exception as error:  # the others go on
             logger.exception("The worker %s failed with an unexpected error.", worker.link.name)
-            self._refuse(worker, str(internal_error(error)))
+            self._refuse(worker, internal_error(error))
         finally:
             worker.link.stop()
             if worker.is_retired:
                 with self._lock:
                     self._workers.remove(worker)
+                self._fail_hopeless_jobs()
 
     def _live(self, worker: PoolWorker) -> None:
         """Start a worker and give it work until it is lost or the pool stops."""
@@ -195,6 +197,7 @@ class WorkerPool:
             is_first = self._reported != "ready"
             self._reported, self._failure = "ready", ""
             problems = [one.status.reason for one in self._workers if one.status.reason]
+        self._fail_hopeless_jobs()
         logger.info(
             "The worker %s on %s is ready: %s.", worker.link.name, facts.machine, facts.device
         )
@@ -221,7 +224,7 @@ class WorkerPool:
                 worker.piece = None
                 if piece is not None:
                     return piece
-            self._end_cancelled()
+            self._end_idle_jobs()
             if time.monotonic() - checked_at > _CHECK_S:
                 worker.note_memory(worker.link.check())
                 checked_at = time.monotonic()
@@ -232,6 +235,8 @@ class WorkerPool:
         try:
             result = worker.link.run(piece.work, receive, piece.cancel, worker.note_memory)
         except WorkerLost as lost:
+            with self._lock:
+                worker.status = replace(worker.status, state="lost", reason=f"{lost}.")
             self._put_back(worker, piece, str(lost))
             raise
         except WebUIError as failure:
@@ -260,7 +265,6 @@ class WorkerPool:
     def _put_back(self, worker: PoolWorker, piece: Piece, reason: str) -> None:
         job = piece.job
         with self._lock:
-            worker.status = replace(worker.status, state="lost", reason=f"{reason}.")
             if job in self._jobs:
                 note = job.put_back(piece, reason)
             else:  # an order for this worker alone
@@ -270,56 +274,52 @@ class WorkerPool:
             has_worker = any(one.is_alive for one in self._workers)
             self._match()
         if note:
-            job.tell(*lost_events(note, has_worker))
+            job.report(*lost_events(note, has_worker))
         self._end_if_over(job)
 
     def _lose(self, worker: PoolWorker, reason: str) -> None:
+        if self._is_stopping:
+            return
+        logger.warning("The worker %s was lost: %s. It is started again.", worker.link.name, reason)
+        self._take_back(worker, "lost", reason)
+
+    def _refuse(self, worker: PoolWorker, error: WebUIError) -> None:
+        logger.warning("The worker %s cannot be used: %s", worker.link.name, error)
+        self._take_back(worker, "refused", str(error).rstrip("."))
+
+    def _take_back(self, worker: PoolWorker, state: WorkerState, reason: str) -> None:
+        """Take back what a worker was handed, since it cannot work; the reason has no full stop."""
         with self._lock:
-            if self._is_stopping:
-                return
             worker.status = WorkerStatus(
-                worker.link.name, worker.status.machine, worker.status.device, "lost", f"{reason}."
+                worker.link.name, worker.status.machine, worker.status.device, state, f"{reason}."
             )
             orders, piece = list(worker.orders), worker.piece
             worker.orders.clear()
             worker.piece = None
-        logger.warning("The worker %s was lost: %s. It is started again.", worker.link.name, reason)
         if piece is not None:  # it was handed out just now
             self._put_back(worker, piece, reason)
-        self._end_orders(worker, orders, reason)
-        self._report_if_none()
-
-    def _refuse(self, worker: PoolWorker, reason: str) -> None:
-        with self._lock:
-            worker.status = replace(worker.status, state="refused", reason=reason, activity="")
-            orders = list(worker.orders)
-            worker.orders.clear()
-        logger.warning("The worker %s cannot be used: %s", worker.link.name, reason)
-        self._end_orders(worker, orders, reason)
-        self._report_if_none()
-
-    def _end_orders(self, worker: PoolWorker, orders: Sequence[PoolJob], reason: str) -> None:
         for job in orders:
             job.fail(WebUIError(f"The worker {worker.link.name} was lost: {reason}."))
             job.finish()
+        self._fail_hopeless_jobs()
 
-    def _report_if_none(self) -> None:
-        """Say that there is no device once every worker has failed; without a hope jobs fail with the reasons."""
+    def _fail_hopeless_jobs(self) -> None:
+        """Fail the jobs that no worker can do, and report once that there is no device when every worker has failed."""
         with self._lock:
+            for job in self._jobs:
+                if needs_missing_server(job, self._workers):
+                    job.fail(WebUIError(_NEEDS_SERVER))
             states = {one.status.state for one in self._workers}
-            if not states <= {"lost", "refused"}:
-                return
+            has_none = bool(states) and states <= {"lost", "refused"}
             reasons = " ".join(dict.fromkeys(one.status.reason for one in self._workers))
-            is_first = not self._reported
-            self._reported = self._reported or "failed"
-            failed: list[PoolJob] = []
             if states == {"refused"}:
                 self._failure = reasons
-                failed, self._jobs = self._jobs, []
-            for job in failed:
-                job.fail(WebUIError(reasons))
-        for job in failed:
-            job.finish()
+                for job in self._jobs:
+                    job.fail(WebUIError(reasons))
+            is_first = has_none and not self._reported
+            if is_first:
+                self._reported = "failed"
+        self._end_idle_jobs()
         if is_first:
             self._report(None, reasons)
 
@@ -336,7 +336,7 @@ class WorkerPool:
                 return
             with self._lock:
                 worker.wake.wait(min(_LOOK_S, left_s))
-            self._end_cancelled()
+            self._end_idle_jobs()
 
     # Choice; under the lock
 
@@ -372,12 +372,10 @@ class WorkerPool:
                 return
             if job in self._jobs:
                 self._jobs.remove(job)
-            elif job.future.done():
-                return
         job.finish(result)
 
-    def _end_cancelled(self) -> None:
-        """End the jobs that were interrupted while no worker had anything of them."""
+    def _end_idle_jobs(self) -> None:
+        """End the jobs that were interrupted, or have failed, while no worker had anything of them."""
         with self._lock:
             over = [job for job in self._jobs if job.is_over]
         for job in over:

@@ -125,7 +125,7 @@ class PoolJob:
         self._sink = sink
         self._delivery = threading.RLock()
         self._error: BaseException | None = None
-        self._has_begun = False
+        self._has_begun = self._is_finished = False
         batches = work.batches if isinstance(work, Plan) else ()
         self._batch_of_image = {
             image.index: number for number, batch in enumerate(batches) for image in batch
@@ -232,20 +232,27 @@ class PoolJob:
             self._open = [index for index in self._open if index not in piece.indices]
             self._deliver()
 
-    def tell(self, *events: Event) -> None:
-        """Pass events of the pool on."""
+    def report(self, *events: Event) -> None:
+        """Pass on events of the pool."""
         with self._delivery:
             for event in events:
                 self._sink(event)
 
     def finish(self, result: Any = None) -> None:
-        """End the job: pass on the images that are left, then tell whoever waits. Any: depends on the work."""
-        try:
-            with self._delivery:
+        """End the job: pass on the images that are left, then resolve the future; only the first call counts.
+
+        Args:
+            result: Of the work. Any: depends on its kind.
+        """
+        with self._delivery:
+            if self._is_finished:  # two workers may end their last pieces at the same moment
+                return
+            self._is_finished = True
+            try:
                 self._open = []
                 self._deliver()
-        except Exception as error:  # noqa: BLE001  such as a full disk; the first reason counts
-            self.fail(error)
+            except Exception as error:  # noqa: BLE001  such as a full disk; the first reason counts
+                self.fail(error)
         error = self._error
         if error is None and (self.cancel.is_interrupted() or self._waiting):
             error = Cancelled("The job was interrupted.")

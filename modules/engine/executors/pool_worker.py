@@ -1,4 +1,4 @@
-"""PoolWorker: a worker as the pool sees it, and the choice of what it does next."""
+"""PoolWorker: the state of a worker in the pool, and the choice of what it does next."""
 
 from __future__ import annotations
 
@@ -83,6 +83,11 @@ class PoolWorker:
         """Note the phase of its work."""
         with self.wake:
             self.status = replace(self.status, activity=text)
+
+
+def needs_missing_server(job: PoolJob, workers: Sequence[PoolWorker]) -> bool:
+    """Return whether a job needs a worker on the server's machine, and all that there are run elsewhere."""
+    return job.is_on_server and bool(workers) and not any(one.is_on_server for one in workers)
 
 
 def choose_piece(

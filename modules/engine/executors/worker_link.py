@@ -22,7 +22,7 @@ class WorkerFacts:
         device: Display name of its device.
         machine: Host name of its machine.
         warning: A permanent warning about its device; "" for none.
-        is_on_server: Whether it runs on the machine of the server, and so sees the same files.
+        is_on_server: Whether it runs on the machine of the server, and so has the same files.
     """
 
     device: str

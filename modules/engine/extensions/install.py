@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from modules.core.atomic import open_writer
 from modules.core.errors import BadFile, NotFound, StorageError, UserError, WebUIError
@@ -97,12 +97,12 @@ class Installer:
             WebUIError: it is no extension, its name is taken, or it cannot be cloned.
         """
         address = check_address(address)
-        path = urlsplit(address).path if "://" in address else address.rpartition(":")[2]
+        path = unquote(urlsplit(address).path) if "://" in address else address.rpartition(":")[2]
         name = path.rstrip("/").rpartition("/")[2].removesuffix(".git")
         return self._install(name, lambda folder: clone(address, folder / name, environment))
 
     def remove(self, path: Path) -> Path:
-        """Move an extension into the trash beside it, and return where it is now.
+        """Move an extension into the trash next to it, and return where it is now.
 
         Raises:
             StorageError: the disk refuses.
@@ -141,7 +141,7 @@ class Installer:
             with open_writer(target, overwrite=False) as writer:
                 writer.write(data)
         except FileExistsError:
-            raise _taken(name) from None
+            raise _name_taken_error(name) from None
         except OSError as error:
             raise _storage_error(name, error) from error
         return Installed(escape(name))
@@ -155,11 +155,11 @@ class Installer:
         if any(
             (folder / name).exists() for folder in (self._paths.extensions, self._paths.scripts)
         ):
-            raise _taken(name)
+            raise _name_taken_error(name)
 
     @contextlib.contextmanager
     def _workspace(self, name: str) -> Generator[Path]:
-        """Yield an empty folder beside the extensions, which is removed with all that is still in it."""
+        """Yield an empty folder next to the extensions, which is removed with all that is still in it."""
         folder = self._paths.extensions / f".installing-{secrets.token_hex(8)}"
         try:
             folder.mkdir(parents=True)
@@ -190,7 +190,7 @@ def _check_extension(file: Path) -> None:
         raise BadFile(f"This is no extension for this program. {error}") from error
 
 
-def _taken(name: str) -> UserError:
+def _name_taken_error(name: str) -> UserError:
     return UserError(
         f"There is an extension named '{name}' already.", "Remove it first; nothing is replaced."
     )

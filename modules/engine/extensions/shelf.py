@@ -130,7 +130,7 @@ class ExtensionShelf:
         return self._installer.install_git(address, environment)
 
     def remove(self, extension_id: str) -> Path:
-        """Move an extension into the trash beside it, and return where it is now.
+        """Move an extension into the trash next to it, and return where it is now.
 
         Raises:
             NotFound: there is none of that id.

@@ -17,7 +17,7 @@ _VERSION = re.compile(r"version\s*=\s*[\"']([^\"']+)[\"']")
 
 
 def folder_version(folder: Path) -> str:
-    """Return the version in `pyproject.toml`, or what the files of `.git` tell: a tag, or the first digits of the commit."""
+    """Return the version in `pyproject.toml`, or one from the files of `.git`: a tag, or the first digits of the commit."""
     return _project_version(folder) or _git_version(folder / ".git")
 
 

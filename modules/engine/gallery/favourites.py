@@ -1,4 +1,4 @@
-"""The favourites: a text file beside the settings, which outlives the index."""
+"""The favourites: a text file next to the settings, which outlives the index."""
 
 from __future__ import annotations
 

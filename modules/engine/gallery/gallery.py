@@ -1,4 +1,4 @@
-"""The gallery: lists, finds, marks and trashes saved images, which it knows by ids."""
+"""The gallery: lists, finds, marks and trashes saved images, which it identifies by ids."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ class Gallery:
         return True
 
     def _move(self, image: GalleryImage, wanted: bytes) -> str:
-        """Move an image to a path in its root, or to the first free one beside it; return its new id."""
+        """Move an image to a path in its root, or to the first free one next to it; return its new id."""
         root = image.root
         with self._scanner.moving:
             try:
@@ -236,7 +236,7 @@ class Gallery:
 
 
 def _claim(path: Path) -> Path:
-    """Create an empty file under a path or the first free name beside it, and return its path."""
+    """Create an empty file under a path or the first free name next to it, and return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     number = 0
     while True:

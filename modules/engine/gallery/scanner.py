@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import sqlite3
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modules.core.background import give_way
 from modules.core.text import escape
 from modules.engine.gallery.favourites import Favourites
 from modules.engine.gallery.image_file import read_image_file
@@ -21,7 +21,6 @@ from modules.infotext.foreign.json_formats import JsonFormat
 
 logger = logging.getLogger(__name__)
 
-_LOWEST_PRIORITY = 19
 _MIN_PAUSE_S = 2  # between two scans, however often someone looks
 _SLEEP_BETWEEN_FILES_S = 0.001  # lets other threads of this process run
 
@@ -171,9 +170,7 @@ class Scanner:
         self._state = replace(self._state, **changes)
 
     def _run(self) -> None:
-        if hasattr(os, "setpriority") and hasattr(threading, "get_native_id"):
-            with contextlib.suppress(OSError):  # on Linux the priority is the thread's own
-                os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _LOWEST_PRIORITY)
+        give_way()
         while True:
             self._wake.wait()
             self._wake.clear()

@@ -69,7 +69,7 @@ class CellAttempt:
     Args:
         position: Number of the cell, from 0, in the order in which the script yields.
         attempt: Number of the job, from 0.
-        job_id: Its id; stored before the job itself, so that no job runs that no cell knows.
+        job_id: Its id; stored before the job itself, so that every job that runs belongs to a cell.
         state: How the cell ended; running until then.
         error: One sentence if it failed or was cancelled.
         notes: Notes on its images.

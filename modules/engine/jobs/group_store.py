@@ -81,7 +81,7 @@ class GroupStore:
             (state, time.time(), error, json.dumps(notes, ensure_ascii=False), group_id),
         )
 
-    def unended(self) -> list[GroupRecord]:
+    def list_unended(self) -> list[GroupRecord]:
         """Return the groups that have not ended, oldest first; at a start, those that the last stop interrupted."""
         rows = self._database.select("SELECT * FROM groups WHERE ended IS NULL ORDER BY created")
         return [self._read(row) for row in rows]

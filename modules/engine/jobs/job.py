@@ -297,7 +297,7 @@ class Job:
         self._store_event(lambda store: store.log_image(self.id, position, image))
 
     def _save_unfinished(self, output: Output) -> None:
-        """Save what there is of the first image, beside those that are shown unless the settings save incomplete ones."""
+        """Save what there is of the first image, next to those that are shown unless the settings save incomplete ones."""
         plan = self._plan_of(output)
         settings = plan.settings
         is_saved = settings.samples_save and settings.save_incomplete_images

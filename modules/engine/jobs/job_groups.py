@@ -129,7 +129,7 @@ class JobGroups:
 
     def restore(self) -> bool:
         """Restore the groups that the last stop interrupted; return whether there are any. `resume` runs them."""
-        for record in self._store.unended():
+        for record in self._store.list_unended():
             try:
                 spec = self._restore_spec(record)
             except Exception as error:  # one record must not keep the server from starting

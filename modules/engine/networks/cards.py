@@ -103,17 +103,19 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
     networks = sources.models.networks
     by_alias = sources.settings().lora_preferred_name == "Alias from file"
     for file in networks.files(LORA):
-        name = tag_name(file.alias)
-        is_alias = by_alias and networks.means(LORA, name) == file
-        prompt_name = name if is_alias else tag_name(file.network_name)
-        if networks.means(LORA, prompt_name) != file:  # another file has that name
-            prompt_name = path_name(file)
+        stem = file.network_name
+        alias = file.facts.alias or stem
+        name = tag_name(alias)
+        is_alias = by_alias and _is_same(networks.means(LORA, name), file)
+        prompt_name = name if is_alias else tag_name(stem)
+        if not is_alias and not _is_same(networks.means(LORA, prompt_name), file):
+            prompt_name = path_name(file)  # another file has that name
         yield NetworkCard(
             _id(sources, LORA, file),
             LORA,
-            file.network_name,
+            stem,
             file,
-            file.alias,
+            alias,
             "lora",
             prompt_name,
             file.facts.family,
@@ -121,6 +123,10 @@ def _lora_cards(sources: CardSources) -> Iterator[NetworkCard]:
             networks.known_hash(file)[:12],
             has_cover=file.facts.has_cover,
         )
+
+
+def _is_same(found: ModelFile | None, file: ModelFile) -> bool:
+    return found is file or found == file  # equal after a refresh; a comparison takes a while
 
 
 def _embedding_cards(sources: CardSources) -> Iterator[NetworkCard]:
@@ -236,6 +242,6 @@ def _with_sidecars(card: NetworkCard, names: dict[Path, frozenset[str]]) -> Netw
     """
     path = card.file.path
     preview = find_preview(path, names) or card.preview
-    has_notes = f"{path.stem}.json" in names[path.parent]
-    notes = read_user_metadata(path) if has_notes else card.notes
-    return replace(card, preview=preview, notes=notes)
+    if path.with_suffix(".json").name in names[path.parent]:
+        card = replace(card, notes=read_user_metadata(path))
+    return card if preview is card.preview else replace(card, preview=preview)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
@@ -56,11 +57,17 @@ def read_user_metadata(model: Path) -> UserMetadata:
         value: Any = content.get(key)
         default = getattr(NO_METADATA, name)
         if isinstance(default, float):
-            is_number = isinstance(value, int | float) and math.isfinite(value)
-            values[name] = float(value or 0) if is_number else default
+            values[name] = _read_number(value, default)
         else:
             values[name] = escape(value) if isinstance(value, str) else default
     return UserMetadata(**values)
+
+
+def _read_number(value: object, default: float) -> float:
+    with suppress(OverflowError):
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    return default
 
 
 def write_user_metadata(model: Path, metadata: UserMetadata) -> None:

@@ -13,8 +13,9 @@ from modules.params.image import ImageField
 from modules.params.image_kinds import MASK
 from modules.params.requests.control_unit import UNIT_IMAGES, ControlUnit
 
-# Values of a unit's form that are no fields: what was painted on its picture, and whether that is its mask.
-STROKES, PAINTS_MASK = "image_strokes", "paints_mask"
+# Values of a unit's form that are no fields: what was painted on its picture, whether that is its mask, and whether its model
+# takes further pictures, which a form keeps for when one that does is chosen again.
+STROKES, PAINTS_MASK, TAKES_SEVERAL = "image_strokes", "paints_mask", "takes_several"
 _OTHERS = ControlUnit.model_fields.keys() - set(UNIT_IMAGES)
 
 
@@ -77,12 +78,14 @@ def _read_unit(uploads: UploadStore, number: int, unit: Mapping[str, Any]) -> di
     (fields,) = without_unit_uploads([unit])
     if not unit.get("enabled"):
         return fields
-    given = {name: unit[name] for name in UNIT_IMAGES if unit.get(name)}
+    present = {name: unit[name] for name in UNIT_IMAGES if unit.get(name)}
+    if not unit.get(TAKES_SEVERAL, True):
+        present.pop("more_images", None)
     read: dict[str, Any] = {
         name: list(map(uploads.read, map(str, cast("list[Any]", value))))
         if isinstance(value, list)
         else uploads.read(str(value))
-        for name, value in given.items()
+        for name, value in present.items()
     }
     strokes = str(unit.get(STROKES) or "")
     if not strokes or "image" not in read:

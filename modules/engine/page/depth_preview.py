@@ -82,7 +82,7 @@ def _find_depth(engine: Engine, values: Mapping[str, Any]) -> Image.Image | None
 
 
 def _estimate_path(engine: Engine, upload_id: str) -> Path:
-    """Return the path of an upload's estimate, beside the upload.
+    """Return the path of an upload's estimate, next to the upload.
 
     Raises:
         NotFound: the upload is no longer there.

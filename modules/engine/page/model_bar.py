@@ -24,7 +24,7 @@ def model_state(engine: Engine) -> dict[str, Any]:
     Returns:
         `checkpoints` and `vaes` as rows of label and value, the chosen `checkpoint` and `vae`, its `prediction` with its
         choices where there is something to choose, `can_convert`, `native_size` in pixels (0 if it is not known),
-        `control_models` that fit it (`title`, `types` and whether it `is_union`, for several types),
+        `control_models` that fit it (`title`, `types`, whether it `is_union`, for several types, and `takes_several` pictures),
         `network_family` (of the networks that fit, "" if it is not known), `without_effect` (names of options that do nothing with it) and `refused` (by task, why it cannot do it).
     """
     active = engine.active_checkpoint
@@ -130,6 +130,7 @@ def _control_models(engine: Engine) -> list[dict[str, Any]]:
             "title": model.title,
             "types": types_of(model),
             "is_union": model.layout == CONTROLNET_UNION,
+            "takes_several": model.takes_several,
         }
         for model in fitting
     ]

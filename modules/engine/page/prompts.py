@@ -1,4 +1,4 @@
-"""What the page shows beside the prompts of a form: their token counts, and what styles make of them."""
+"""What the page shows next to the prompts of a form: their token counts, and what styles make of them."""
 
 from __future__ import annotations
 

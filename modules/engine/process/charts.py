@@ -1,4 +1,4 @@
-"""Curves beside a recorded process, as JSON values: the viewer draws them."""
+"""Curves of a recorded process, as JSON values: the viewer draws them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def reverse_charts(plan: Plan, recording: Recording, schedules: Iterable[Schedul
 
 
 def histogram_chart(sample: NDArray[np.float32]) -> Chart:
-    """Return the density of a sample's values beside that of the normal distribution."""
+    """Return the density of a sample's values and that of the normal distribution."""
     density, edges = np.histogram(sample, bins=_BINS, range=(-_REACH, _REACH), density=True)
     centres = (edges[:-1] + edges[1:]) / 2
     normal = np.exp(-(centres**2) / 2) / np.sqrt(2 * np.pi)

@@ -1,4 +1,4 @@
-"""Brings control images to the size of the result: edges of a pixel stay so, and colours that stand for classes stay pure.
+"""Brings control images to the size of the result: edges stay one pixel wide, and the colours of classes stay pure.
 
 The rules are those of sd-webui-controlnet.
 """

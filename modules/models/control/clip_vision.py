@@ -21,7 +21,7 @@ _QUICK_GELU_WIDTHS = (768, 1024)  # OpenAI's ViT-B and ViT-L
 
 @dataclass(frozen=True)
 class VisionFacts:
-    """What the header of a CLIP vision encoder tells.
+    """Facts from the header of a CLIP vision encoder.
 
     Args:
         is_open_clip: Whether the names are OpenCLIP's, not transformers'.
@@ -30,7 +30,7 @@ class VisionFacts:
         layer_count: Of its transformer.
         mlp_width: Likewise.
         patch_size: Side of a patch in pixels.
-        image_size: Side of the image that it sees, in pixels.
+        image_size: Side of the image that it takes, in pixels.
     """
 
     is_open_clip: bool
@@ -57,7 +57,7 @@ class VisionFacts:
 
 
 def read_facts(tensors: Mapping[str, TensorInfo]) -> VisionFacts | None:
-    """Return what the header of a CLIP vision encoder tells; None for one that lacks a part of it.
+    """Return the facts from the header of a CLIP vision encoder; None for one that lacks a part of it.
 
     Args:
         tensors: By name, of the file.

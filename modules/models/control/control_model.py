@@ -1,4 +1,4 @@
-"""A control model's file as lists show it, and the disk cache of what its header tells."""
+"""A control model's file as lists show it, and the disk cache of the facts from its header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from modules.models.control.layouts import CONTROL_LAYOUTS, CONTROLNET_LAYOUTS
+from modules.models.control.layouts import CONTROL_LAYOUTS, CONTROLNET_LAYOUTS, IP_ADAPTER
 from modules.models.file_cache import (
     check_size,
     check_type,
@@ -23,7 +23,7 @@ _HASH_START, _HASH_BYTES, _HASH_DIGITS = 0x100000, 0x10000, 8
 
 
 class ControlFacts(NamedTuple):
-    """What the header of a control model's file tells.
+    """Facts from the header of a control model's file.
 
     Args:
         layout: Name of its row of CONTROL_LAYOUTS; "" for a file that is no control model.
@@ -47,7 +47,7 @@ class ControlModel(ModelFile):
     """A file of a control model.
 
     Args:
-        facts: What its header tells.
+        facts: From its header.
     """
 
     facts: ControlFacts = field(repr=False)
@@ -71,6 +71,11 @@ class ControlModel(ModelFile):
     def is_controlnet(self) -> bool:
         """Return whether it is a copy of a UNet's encoder half, whose outputs are added to those of the UNet."""
         return self.layout in CONTROLNET_LAYOUTS
+
+    @property
+    def takes_several(self) -> bool:
+        """Return whether one unit may show it several pictures."""
+        return self.layout == IP_ADAPTER
 
     def fits(self, family: str, context_width: int) -> bool:
         """Return whether it fits a checkpoint.

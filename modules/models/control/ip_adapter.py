@@ -28,7 +28,7 @@ _FACE_REASON = (
 
 @dataclass(frozen=True)
 class IPAdapterFacts:
-    """What the header of an IP-Adapter tells.
+    """Facts from the header of an IP-Adapter.
 
     Args:
         projection: "plain" makes tokens of the image's embedding, "plus" and "full" of all its hidden states.
@@ -87,7 +87,7 @@ def layer_names(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def read_facts(tensors: Mapping[str, TensorInfo]) -> IPAdapterFacts | str:
-    """Return what the header of an IP-Adapter tells, or why it cannot be used, as the rest of a sentence.
+    """Return the facts from the header of an IP-Adapter, or why it cannot be used, as the rest of a sentence.
 
     Args:
         tensors: By name, of the file.

@@ -43,7 +43,7 @@ class ControlBase(NamedTuple):
 
     Args:
         family: Name of a row of FAMILIES, without its inpainting and other special ones; "" where the file fits several.
-        context_width: Width of the text that cross-attention gets; 0 where the file does not tell.
+        context_width: Width of the text that cross-attention gets; 0 where the file does not say.
     """
 
     family: str = ""
@@ -117,7 +117,7 @@ def _of_lllite(header: Header) -> ControlBase:
 
 
 def _of_t2i_adapter(header: Header) -> ControlBase:
-    """Return the base of a T2I-Adapter: SDXL's sees squares of 16 pixels, the others squares of 8."""
+    """Return the base of a T2I-Adapter: SDXL's divides the image into squares of 16 pixels, the others into squares of 8."""
     inputs = _last_size(header.tensors, ("conv_in.weight", "body.0.in_conv.weight"))
     return ControlBase("SDXL" if inputs in (256, 768) else "SD 1.x")
 

@@ -14,7 +14,7 @@ _LAYER = re.compile(r"transformer_layes\.(\d+)\..*")
 
 @dataclass(frozen=True)
 class StyleAdapterFacts:
-    """What the header of a style adapter tells.
+    """Facts from the header of a style adapter.
 
     Args:
         image_width: Of an image encoder's hidden states.
@@ -30,7 +30,7 @@ class StyleAdapterFacts:
 
 
 def read_facts(tensors: Mapping[str, TensorInfo]) -> StyleAdapterFacts | str:
-    """Return what the header of a style adapter tells, or why it cannot be used, as the rest of a sentence.
+    """Return the facts from the header of a style adapter, or why it cannot be used, as the rest of a sentence.
 
     Args:
         tensors: By name, of the file.

@@ -26,7 +26,7 @@ _UNSHUFFLE = {
 
 @dataclass(frozen=True)
 class T2IAdapterFacts:
-    """What the header of a T2I-Adapter tells.
+    """Facts from the header of a T2I-Adapter.
 
     Args:
         adapter_type: The network, by diffusers' names.
@@ -61,7 +61,7 @@ class T2IAdapterFacts:
 
 
 def read_facts(tensors: Mapping[str, TensorInfo]) -> T2IAdapterFacts | str:
-    """Return what the header of a T2I-Adapter tells, or why it cannot be used, as the rest of a sentence.
+    """Return the facts from the header of a T2I-Adapter, or why it cannot be used, as the rest of a sentence.
 
     Args:
         tensors: By name, of the file.

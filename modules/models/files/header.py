@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, Literal
 
 from modules.core.errors import BadFile, NotFound
 from modules.models.files import safe_pickle
 from modules.models.files.name_patterns import NamePatterns
 from modules.models.files.safe_pickle import PlainValue
-from modules.models.files.safetensors_header import parse_list
+from modules.models.files.safetensors_header import TensorInfo, parse_list
 
 ContainerFormat = Literal["safetensors", "zip", "pickle"]
 
@@ -24,13 +24,6 @@ MAX_HEADER_BYTES = (
 )
 
 
-class TensorInfo(NamedTuple):
-    """Shape and dtype of one tensor; dtypes have safetensors names, such as "F16"."""
-
-    shape: tuple[int, ...]
-    dtype: str
-
-
 @dataclass(frozen=True)
 class Header:
     """The header of a model file.
@@ -39,14 +32,16 @@ class Header:
         tensors: Name to shape and dtype, without any enclosing `state_dict`.
         metadata: `__metadata__` of a .safetensors file.
         container: The format detected by content, whatever the extension.
-        byte_offsets: Position of each tensor's first byte in a .safetensors file.
-        values: What a .ckpt holds beside its tensors; see `CkptContents`.
+        data_start: Position of the first byte after the list of tensors of a .safetensors file.
+        starts: Position of each tensor's first byte, counted from there.
+        values: What a .ckpt holds in addition to its tensors; see `CkptContents`.
     """
 
     tensors: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
     container: ContainerFormat
-    byte_offsets: Mapping[str, int] = field(default_factory=dict[str, int])
+    data_start: int = 0
+    starts: Mapping[str, int] = field(default_factory=dict[str, int])
     values: Mapping[str, PlainValue] = field(default_factory=dict[str, PlainValue])
 
     @cached_property
@@ -130,11 +125,9 @@ def _read_safetensors(path: Path, file: BinaryIO, size: int) -> Header:
         raise BadFile(
             f"'{path.name}' has a damaged list of tensors.", "Download it again."
         ) from error
-    end = max((entry.end for entry in entries.values()), default=0)
-    _check_size(path, expected=8 + length + end, size=size)
-    tensors = {name: TensorInfo(entry.shape, entry.dtype) for name, entry in entries.items()}
-    byte_offsets = {name: 8 + length + entry.start for name, entry in entries.items()}
-    return Header(tensors, metadata, "safetensors", byte_offsets)
+    data_start = 8 + length
+    _check_size(path, expected=data_start + entries.end, size=size)
+    return Header(entries.infos, metadata, "safetensors", data_start, entries.starts)
 
 
 def _check_size(path: Path, expected: int, size: int) -> None:

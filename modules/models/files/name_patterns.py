@@ -11,7 +11,7 @@ class NamePatterns:
     """Tells whether a name begins or ends in a text.
 
     Args:
-        names: The names; they are ordered when the first pattern is looked up.
+        names: The names; they are sorted when the first pattern is looked up.
     """
 
     def __init__(self, names: Collection[str]) -> None:
@@ -19,22 +19,22 @@ class NamePatterns:
 
     def any_starts_with(self, text: str) -> bool:
         """Return whether a name begins with a text."""
-        return _has_prefix(self._ordered, text)
+        return _has_prefix(self._sorted_names, text)
 
     def any_ends_with(self, text: str) -> bool:
         """Return whether a name ends in a text."""
-        return _has_prefix(self._ordered_backwards, text[::-1])
+        return _has_prefix(self._sorted_reversed_names, text[::-1])
 
     @cached_property
-    def _ordered(self) -> list[str]:
+    def _sorted_names(self) -> list[str]:
         return sorted(self._names)
 
     @cached_property
-    def _ordered_backwards(self) -> list[str]:
+    def _sorted_reversed_names(self) -> list[str]:
         return sorted(name[::-1] for name in self._names)
 
 
-def _has_prefix(ordered: list[str], text: str) -> bool:
+def _has_prefix(names: list[str], text: str) -> bool:
     # The first name that is not less than the text is one that begins with it, if there is any.
-    position = bisect_left(ordered, text)
-    return position < len(ordered) and ordered[position].startswith(text)
+    position = bisect_left(names, text)
+    return position < len(names) and names[position].startswith(text)

@@ -37,7 +37,7 @@ MAX_ARGUMENTS = 16  # of the functions that build tensors
 MAX_DIMENSIONS = 64
 MAX_EXPANDED_ITEMS = 1 << 24  # a tensor may repeat the items of its storage, but not without end
 MAX_INT64 = (1 << 63) - 1
-MAX_VALUES = 1000  # beside the tensors
+MAX_VALUES = 1000  # in addition to the tensors
 MAGIC_NUMBER = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER, before PyTorch 1.6
 
 # Training frameworks store their own objects in checkpoints. They hold no weights and become stubs.

@@ -10,6 +10,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple, cast
 
 from modules.models.files.dtypes import DTYPE_BITS
@@ -35,6 +36,17 @@ PLAIN_SIZE = re.compile(r" *(?:0|[1-9][0-9]{0,17}) *")
 ENTRY = re.compile(r"\{[^{}]{0,3000}\}")  # the three fields of one tensor
 
 
+# Files of one trainer's preset differ in their metadata alone: what follows those is parsed once.
+MAX_REMEMBERED_CHARS = 500_000  # of a LoRA of SDXL with every layer
+
+
+class TensorInfo(NamedTuple):
+    """Shape and dtype of one tensor; dtypes have safetensors names, such as "F16"."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
 class Entry(NamedTuple):
     """A tensor in the list; its offsets count from the end of the list."""
 
@@ -44,7 +56,26 @@ class Entry(NamedTuple):
     end: int
 
 
-def parse_list(text: str) -> tuple[Mapping[str, Entry], Mapping[str, str]]:
+class TensorList(dict[str, Entry]):
+    """The tensors by name; files with equal lists share one, so that nobody may change it."""
+
+    @cached_property
+    def infos(self) -> Mapping[str, TensorInfo]:
+        """Return shapes and dtypes."""
+        return {name: TensorInfo(entry.shape, entry.dtype) for name, entry in self.items()}
+
+    @cached_property
+    def starts(self) -> Mapping[str, int]:
+        """Return where each tensor's bytes begin."""
+        return {name: entry.start for name, entry in self.items()}
+
+    @cached_property
+    def end(self) -> int:
+        """Return the end of the last tensor's bytes."""
+        return max((entry.end for entry in self.values()), default=0)
+
+
+def parse_list(text: str) -> tuple[TensorList, Mapping[str, str]]:
     """Return the tensors and the metadata.
 
     Raises:
@@ -52,17 +83,31 @@ def parse_list(text: str) -> tuple[Mapping[str, Entry], Mapping[str, str]]:
         RecursionError: an entry is nested.
     """
     cursor = _Cursor(text)
-    tensors: dict[str, Entry] = {}
+    tensors = TensorList()
     metadata: dict[str, str] | None = None
     for name in cursor.members(tensors):
         if name == "__metadata__" and metadata is None:
             metadata = {} if cursor.take("null") else _parse_metadata(cursor)
+            if not tensors and (known := cursor.take_plain_rest()) is not None:
+                return known, metadata
             continue
         _check_name(name, tensors)
         tensors[name] = _parse_entry(cursor)
     if not cursor.is_at_end():
         raise ValueError("more than one list")
     return tensors, metadata or {}
+
+
+@lru_cache(maxsize=16)
+def _parse_plain_rest(text: str) -> TensorList | None:
+    """Return the tensors of a list without its begin; None if anything in it is to be parsed token by token."""
+    cursor = _Cursor(text)
+    tensors = TensorList()
+    try:
+        has_more = cursor.take_plain(tensors)
+    except ValueError:  # the parser comes upon it, too
+        return None
+    return None if has_more or not cursor.is_at_end() else tensors
 
 
 def _check_name(name: str, tensors: Mapping[str, Entry]) -> None:
@@ -148,7 +193,7 @@ class _Cursor:
         self._expect("{")
         if self.take("}"):
             return
-        while plain is None or self._take_plain(plain):
+        while plain is None or self.take_plain(plain):
             name = self.string()
             self._expect(":")
             yield name
@@ -156,7 +201,7 @@ class _Cursor:
                 return
             self._expect(",")
 
-    def _take_plain(self, tensors: dict[str, Entry]) -> bool:
+    def take_plain(self, tensors: dict[str, Entry]) -> bool:
         """Take tensors for as long as they are written plainly; return whether the object goes on."""
         known: dict[tuple[str, str], tuple[tuple[int, ...], int]] = {}  # sizes, and bytes
         text, position = self._text, self._position
@@ -180,6 +225,14 @@ class _Cursor:
             if follows == "}":
                 return False
         return True
+
+    def take_plain_rest(self) -> TensorList | None:
+        """Return the tensors of the rest of the list if all of it is written plainly, and take none of it otherwise."""
+        if len(self._text) - self._position > MAX_REMEMBERED_CHARS or not self.take(","):
+            return None
+        self._position -= 1
+        rest = self._text[self._position + 1 :].rstrip(" \t\n\r")
+        return _parse_plain_rest(rest)
 
     def string(self) -> str:
         """Take a string."""

@@ -5,6 +5,7 @@ Such a file is a FlatBuffer (TensorFlow Lite's schema.fbs): tables of fields, ea
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _FORMAT, _DENSE_SIZE, _SEGMENTS_TYPE, _SEGMENTS, _INDICES_TYPE, _INDICES = range
 _DTYPES = {0: "<f4", 1: "<f2", 2: "<i4", 3: "u1", 9: "i1"}  # of a tensor
 _INDEX_DTYPES = {1: "<i4", 2: "<u2", 3: "u1"}
 _MAX_ITEMS = 2**26
+_ACTIVATIONS = (0, 1, 3)  # none, ReLU, ReLU6
 _CONVOLUTION: Mapping[str, tuple[int, str]] = {
     "is_valid": (0, "b"),
     "stride_x": (1, "<i"),
@@ -127,7 +129,7 @@ class _Flat:
         model = self._u32(0)
         codes = [self._code(table) for table in self._tables(model, _OPERATOR_CODES)]
         buffers = list(self._tables(model, _BUFFERS))
-        subgraph = next(self._tables(model, _SUBGRAPHS))
+        subgraph, *_ = self._tables(model, _SUBGRAPHS)
         tensors = list(self._tables(subgraph, _TENSORS))
         shapes = tuple(self._integers(tensor, _SHAPE) for tensor in tensors)
         constants: dict[int, Numbers] = {}
@@ -151,15 +153,14 @@ class _Flat:
         kind, fields = _KINDS[code]
         place = self._field(table, _OPTIONS)
         options = self._follow(place) if place else 0
-        return Operator(
-            kind,
-            self._integers(table, _INPUTS),
-            self._integers(table, _OUTPUTS),
-            {
-                name: self._number(options, field, code) if options else 0
-                for name, (field, code) in fields.items()
-            },
-        )
+        values = {
+            name: self._number(options, field, code) if options else 0
+            for name, (field, code) in fields.items()
+        }
+        if values.get("activation", 0) not in _ACTIVATIONS:
+            raise ValueError(f"the activation {values['activation']} is not known")
+        inputs, outputs = self._integers(table, _INPUTS), self._integers(table, _OUTPUTS)
+        return Operator(kind, inputs, outputs, values)
 
     def _values(self, tensor: int, shape: tuple[int, ...], content: bytes) -> Numbers:
         dtype = _DTYPES[self._number(tensor, _TYPE, "b")]
@@ -177,13 +178,12 @@ class _Flat:
         block_sizes: dict[int, int] = {}
         for level, dimension in enumerate(self._tables(sparsity, _DIMENSIONS)):
             counts, indices, rows = self._expand(dimension, rows)
-            if len(rows) > _MAX_ITEMS:
-                raise ValueError("a tensor is larger than any of such a network")
             places = places.repeat(counts, axis=1)
             places[order[level]] = indices
             block_sizes[order[level]] = self._number(dimension, _DENSE_SIZE, "<i")
         for number, axis in enumerate(self._integers(sparsity, _BLOCKS), len(shape)):
             places[axis] = places[axis] * block_sizes[number] + places[number]
+        _check_count(math.prod(shape))
         dense = np.zeros(shape, values.dtype)
         dense[tuple(places[: len(shape)])] = values[rows]
         return dense
@@ -192,11 +192,13 @@ class _Flat:
         """Return for each row how many entries it has in a dimension, then of all entries their index and their row."""
         if not self._number(dimension, _FORMAT, "b"):
             size = self._number(dimension, _DENSE_SIZE, "<i")
+            _check_count(size * len(rows))
             indices = np.tile(np.arange(size), len(rows))
             return np.full(len(rows), size), indices, rows.repeat(size) * size + indices
         starts = self._indices(dimension, _SEGMENTS_TYPE, _SEGMENTS)
         all_indices = self._indices(dimension, _INDICES_TYPE, _INDICES)
         counts = starts[rows + 1] - starts[rows]
+        _check_count(int(counts.sum()))
         before = counts.cumsum() - counts
         entries: Numbers = np.arange(int(counts.sum())) + (starts[rows] - before).repeat(counts)
         return counts, all_indices[entries], entries
@@ -248,3 +250,13 @@ class _Flat:
         start = self._follow(self._field(table, field))
         for index in range(self._u32(start)):
             yield self._follow(start + 4 + 4 * index)
+
+
+def _check_count(count: int) -> None:
+    """Check how many numbers a tensor has, before memory is taken for them.
+
+    Raises:
+        ValueError: more than any tensor of such a network has.
+    """
+    if count > _MAX_ITEMS:
+        raise ValueError("a tensor is larger than any of such a network")

@@ -26,7 +26,7 @@ VAE_ENCODER_INPUT_KEY = VAE_PREFIX + "encoder.conv_in.weight"
 VAE_DECODER_INPUT_KEY = VAE_PREFIX + "decoder.conv_in.weight"
 CLIP_TOKEN_EMBEDDING_KEY = CLIP_PREFIX + "embeddings.token_embedding.weight"
 OPEN_CLIP_TOKEN_EMBEDDING_KEY = OPEN_CLIP_PREFIX + "token_embedding.weight"
-# The same tensors of a UNet that diffusers saved, whose names tell what it is.
+# The same tensors of a UNet that diffusers saved, whose names identify it.
 DIFFUSERS_UNET_KEYS = {
     UNET_INPUT_KEY: "conv_in.weight",
     UNET_CONTEXT_KEY: "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight",

@@ -46,7 +46,7 @@ def read_noise_schedule(model: YamlSection) -> NoiseScheduleConfig:
         discretization = denoiser.section("discretization_config")
         name = _class_name(discretization, _DISCRETIZATIONS[0])
         if name not in _DISCRETIZATIONS:
-            raise _unsupported(discretization, name)
+            raise _unsupported_error(discretization, name)
         params = discretization.section("params")
         schedule = NoiseScheduleConfig(
             params.number("linear_start", _SGM_START),
@@ -78,7 +78,7 @@ def read_parameterization(model: YamlSection) -> str:
     if scaling.values:
         name = _class_name(scaling, "")
         if name not in _SCALINGS:
-            raise _unsupported(scaling, name)
+            raise _unsupported_error(scaling, name)
         return _SCALINGS[name]
     model.require_supported({"parameterization": ("eps", "v")})
     return model.string("parameterization", "eps")
@@ -88,7 +88,7 @@ def _class_name(section: YamlSection, default: str) -> str:
     return section.string("target", default).rpartition(".")[2]
 
 
-def _unsupported(section: YamlSection, name: str) -> Unsupported:
+def _unsupported_error(section: YamlSection, name: str) -> Unsupported:
     return Unsupported(
         f"'{section.file}' sets {section.key_path}.target to {name}, which is not supported."
     )

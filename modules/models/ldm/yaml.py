@@ -171,9 +171,9 @@ def read_yaml(file: Path) -> YamlSection:
         values = OmegaConf.to_container(config)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
-        raise _broken(file, line, str(error.problem)) from error
+        raise _syntax_error(file, line, str(error.problem)) from error
     except (yaml.YAMLError, OmegaConfBaseException, *DAMAGE) as error:
-        raise _broken(file, 0, next(iter(str(error).splitlines()), repr(error))) from error
+        raise _syntax_error(file, 0, next(iter(str(error).splitlines()), repr(error))) from error
     return YamlSection(cast("dict[str, Any]", _with_text_keys(values)), file)
 
 
@@ -206,7 +206,7 @@ def _with_text_keys(value: object) -> object:
     return value
 
 
-def _broken(file: Path, line: int, problem: str) -> UserError:
+def _syntax_error(file: Path, line: int, problem: str) -> UserError:
     place = f" in line {line}" if line else ""
     return UserError(f"'{file}' is broken{place}: {problem[:MAX_ERROR_CHARS]}.")
 
@@ -264,7 +264,7 @@ class _Bounds:
             line = int(cast("Any", event).start_mark.line) + 1  # the library has no types
             if event.tag is not None:
                 problem = f"could not determine what the tag '{event.tag}' means"
-                raise _broken(self._file, line, problem)
+                raise _syntax_error(self._file, line, problem)
             if isinstance(event, yaml.ScalarEvent):
                 self._check_scalar(cast("str", event.value), line)
                 self._set_anchor(cast("str | None", event.anchor), 1)
@@ -273,9 +273,9 @@ class _Bounds:
     def _check_scalar(self, value: str, line: int) -> None:
         if "${" in value:  # it could copy the file into itself, or show environment variables
             problem = "a reference such as ${a} is not read; write the value in its place"
-            raise _broken(self._file, line, problem)
+            raise _syntax_error(self._file, line, problem)
         if any("\ud800" <= character <= "\udfff" for character in value):
-            raise _broken(self._file, line, f"{value!r} has half a character")
+            raise _syntax_error(self._file, line, f"{value!r} has half a character")
         if len(value) > MAX_SCALAR_CHARS:
             raise UserError(f"'{self._file}' is too large to be a model config.")
 

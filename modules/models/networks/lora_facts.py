@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import NamedTuple
 
 from modules.models.files.header import Header, TensorInfo
 from modules.models.networks.lora_formats import find_format
@@ -39,6 +41,22 @@ _MAX_ALIAS = 300
 _HASH_LENGTH = 64
 
 
+class _Names(NamedTuple):
+    """What the names of a file's tensors tell.
+
+    Args:
+        attentions: From each part to its key, of the layers of cross-attention of a UNet.
+        family: Of layers that no other one has, "" for none.
+        fault: Why no LoRA has these names, as the rest of a sentence that begins with the file's, or "".
+        has_bundle: Whether there are embeddings among them.
+    """
+
+    attentions: tuple[Mapping[str, str], ...]
+    family: str
+    fault: str
+    has_bundle: bool
+
+
 def read_lora_facts(header: Header, name: str) -> NetworkFacts:
     """Return the facts of a LoRA file.
 
@@ -46,45 +64,63 @@ def read_lora_facts(header: Header, name: str) -> NetworkFacts:
         header: Of the file.
         name: The file's, for messages.
     """
-    layers = group_parts(header.tensors)
+    names = _read_names(tuple(header.tensors))
     metadata = header.metadata
     alias = metadata.get("ss_output_name", "")
     stored_hash = metadata.get("sshs_model_hash", "").lower()
     is_hash = len(stored_hash) == _HASH_LENGTH and all(c in "0123456789abcdef" for c in stored_hash)
     return NetworkFacts(
-        _find_family(layers, header),
-        _find_error(layers, header, name),
+        _find_family(names, header),
+        f"'{name}' {names.fault}" if names.fault else "",
         alias if len(alias) <= _MAX_ALIAS else "",
         stored_hash if is_hash else "",
-        min(header.byte_offsets.values(), default=0),
-        any(key.startswith(BUNDLED_PREFIX) for key in header.tensors),
+        header.data_start,
+        names.has_bundle,
         any(metadata.get(key) for key in COVER_KEYS),
     )
 
 
-def _find_error(layers: Mapping[LoraKey, Mapping[str, str]], header: Header, name: str) -> str:
+# Most files have the names of another one: their trainers have the same presets.
+@lru_cache(maxsize=64)
+def _read_names(keys: tuple[str, ...]) -> _Names:
+    layers = group_parts(keys)
+    has_bundle = any(key.startswith(BUNDLED_PREFIX) for key in keys)
+    attentions = (
+        parts
+        for layer, parts in layers.items()
+        if layer.network == "unet" and layer.module.endswith(_CROSS_ATTENTION)
+    )
+    return _Names(
+        tuple(attentions),
+        _find_special_layer(layers, keys),
+        _find_fault(layers, has_bundle),
+        has_bundle,
+    )
+
+
+def _find_fault(layers: Mapping[LoraKey, Mapping[str, str]], has_bundle: bool) -> str:
     for layer, parts in layers.items():
         if find_format(parts) is None:
             listing = ", ".join(sorted(parts)[:4])
-            return f"'{name}' has a layer of an unknown kind, {layer.layer} ({listing})."
-    if not layers and not any(key.startswith(BUNDLED_PREFIX) for key in header.tensors):
-        return f"'{name}' changes no layer of a model that is known here."
-    return ""
+            return f"has a layer of an unknown kind, {layer.layer} ({listing})."
+    return "" if layers or has_bundle else "changes no layer of a model that is known here."
 
 
-def _find_family(layers: Mapping[LoraKey, Mapping[str, str]], header: Header) -> str:
-    """Return the family, by shapes before the metadata: a merged or extracted file may have those of another."""
-    for layer, parts in layers.items():
-        if layer.network == "unet" and layer.module.endswith(_CROSS_ATTENTION):
-            family = _FAMILY_OF_CONTEXT.get(_input_width(parts, header.tensors), "")
-            if family:
-                return family
+def _find_special_layer(layers: Mapping[LoraKey, Mapping[str, str]], keys: tuple[str, ...]) -> str:
+    """Return the family that alone has some layer of a file, "" for none."""
     if any(layer.network == "text encoder 2" for layer in layers):
         return "SDXL"
-    for sign, family in _FAMILY_OF_LAYER:
-        if any(sign in key for key in header.tensors):
-            return family
-    return _find_stated_family(header.metadata)
+    signs = (family for sign, family in _FAMILY_OF_LAYER if any(sign in key for key in keys))
+    return next(signs, "")
+
+
+def _find_family(names: _Names, header: Header) -> str:
+    """Return the family, by shapes before the metadata: a merged or extracted file may have those of another."""
+    widths = (_input_width(parts, header.tensors) for parts in names.attentions)
+    by_width = next(
+        (_FAMILY_OF_CONTEXT[width] for width in widths if width in _FAMILY_OF_CONTEXT), ""
+    )
+    return by_width or names.family or _find_stated_family(header.metadata)
 
 
 def _find_stated_family(metadata: Mapping[str, str]) -> str:

@@ -33,6 +33,8 @@ _DOTTED: tuple[tuple[str, Network], ...] = (
     ("unet.", "unet"),
     ("text_encoder_2.", "text encoder 2"),
     ("text_encoder.", "text encoder 1"),
+    ("text_encoders.clip_l.transformer.", "text encoder 1"),
+    ("text_encoders.clip_g.transformer.", "text encoder 2"),
     ("clip_l.", "text encoder 1"),
     ("clip_g.", "text encoder 2"),
     ("text_model.", "text encoder 1"),
@@ -46,16 +48,16 @@ _DOTTED_PART = re.compile(
     r"(?P<layer>.+?)[._](?:"
     r"(?P<down>lora_A(?:\.\w+)?\.weight|lora\.down\.weight|lora_linear_layer\.down\.weight|lora_down\.weight)"
     r"|(?P<up>lora_B(?:\.\w+)?\.weight|lora\.up\.weight|lora_linear_layer\.up\.weight|lora_up\.weight)"
-    r"|(?P<magnitude>lora_magnitude_vector(?:\.\w+)*|dora_scale)"
-    r"|(?P<other>alpha|scale|lora_mid\.weight|diff|diff_b|w_norm|b_norm|hada_\w+|lokr_\w+|on_input|rescale|oft_\w+"
-    r"|[ab][12]\.weight))"
+    r"|(?P<magnitude>lora_magnitude_vector(?:\.\w+)*)"
+    r"|(?P<other>alpha|scale|dora_scale|lora_mid\.weight|diff|diff_b|w_norm|b_norm|hada_\w+|lokr_\w+|on_input"
+    r"|rescale|oft_\w+|[ab][12]\.weight))"
 )
-_PART_NAMES = {"down": "lora_down.weight", "up": "lora_up.weight", "magnitude": "dora_scale"}
+OUTPUT_LENGTHS = "lora_magnitude_vector"  # of PEFT's DoRA; a "dora_scale" is told by its shape
+_PART_NAMES = {"down": "lora_down.weight", "up": "lora_up.weight", "magnitude": OUTPUT_LENGTHS}
 _SAME_PARTS = {
     "lora_A.weight": "lora_down.weight",
     "lora_B.weight": "lora_up.weight",
-    "lora_magnitude_vector": "dora_scale",
-    "lora_magnitude_vector.weight": "dora_scale",
+    "lora_magnitude_vector.weight": OUTPUT_LENGTHS,
 }
 
 

@@ -17,6 +17,7 @@ from modules.models.networks.network_file import NetworkFacts, NetworkFactsCache
 from modules.models.networks.network_kinds import NETWORK_KINDS, Detect, NetworkKind
 
 _SEPARATORS = re.compile(r"[:<>]")
+_NUMBER = re.compile(r"([0-9]{1,18})")
 SHORT_HASH_LENGTH = 12  # as in A1111's infotexts
 logger = logging.getLogger(__name__)
 
@@ -71,6 +72,21 @@ class NetworkIndex:
         """Scan the folders of a kind again."""
         self._refresh(kind)
         self._read(kind)
+
+    def read_ahead(self, scan: Callable[[str], Sequence[ModelFile]]) -> None:
+        """Read the facts of all files in the background; the folders are scanned again when they are asked for.
+
+        Args:
+            scan: Returns the files of a kind by its name.
+        """
+
+        def read() -> None:
+            for kind in self.kinds:
+                files = scan(kind)
+                with self._lock:
+                    self._read_all_facts(kind, files)
+
+        threading.Thread(target=read, name="networks", daemon=True).start()
 
     def find(self, kind: str, name: str) -> NetworkFile | None:
         """Return the file that a prompt means by a name, or None; the folders are scanned again where that may help.
@@ -130,13 +146,7 @@ class NetworkIndex:
             known = self._names.get(kind)
             if known is not None and known[0] is files:
                 return known[1]
-            row, cache = self.kinds[kind], self._caches[kind]
-            cached = cache.read()
-            facts = [cached.get(file.stamp) or self._read_facts(row, file) for file in files]
-            # One with an error is read again after the next scan: it may have been unreadable only for a while.
-            cache.write(
-                {f.stamp: fact for f, fact in zip(files, facts, strict=True) if not fact.error}
-            )
+            facts = self._read_all_facts(kind, files)
             networks = (
                 NetworkFile(**vars(file), kind=kind, facts=fact)
                 for file, fact in zip(files, facts, strict=True)
@@ -144,6 +154,15 @@ class NetworkIndex:
             names = _index_names(tuple(networks))
             self._names[kind] = files, names
             return names
+
+    def _read_all_facts(self, kind: str, files: Sequence[ModelFile]) -> list[NetworkFacts]:
+        """Return the facts of files, of which new ones are opened. The caller holds the lock."""
+        row, cache = self.kinds[kind], self._caches[kind]
+        cached = cache.read()
+        facts = [cached.get(file.stamp) or self._read_facts(row, file) for file in files]
+        # One with an error is read again after the next scan: it may have been unreadable only for a while.
+        cache.write({f.stamp: fact for f, fact in zip(files, facts, strict=True) if not fact.error})
+        return facts
 
     def _read_facts(self, kind: NetworkKind, file: ModelFile) -> NetworkFacts:
         try:
@@ -155,12 +174,21 @@ class NetworkIndex:
             return NetworkFacts(error=f"'{file.file_name}' cannot be examined: {error!r}.")
 
 
+def _walked_order(file: NetworkFile) -> tuple[list[str | int], ...]:
+    """Return where A1111 comes upon a file: folder after folder, numbers by their value."""
+    parts = (file.folder, file.file_name)
+    return tuple(
+        [int(part) if part.isdecimal() else part.lower() for part in _NUMBER.split(text)]
+        for text in parts
+    )
+
+
 def _index_names(files: tuple[NetworkFile, ...]) -> _Names:
     by_name: dict[str, NetworkFile] = {}
     by_stem: dict[str, list[NetworkFile]] = {}
     by_alias: dict[str, NetworkFile] = {}
     ambiguous: set[str] = {"none"}  # of A1111's dropdown
-    for file in files:
+    for file in sorted(files, key=_walked_order):
         by_name[file.network_name] = file
         by_stem.setdefault(file.network_name, []).append(file)
         if file.alias in by_alias:

@@ -361,13 +361,13 @@ def round_sides(
 
     Args:
         request_type: Declares the fields.
-        values: Fields as a client or an infotext states them: of any type, and not all of them.
+        values: Fields as a client or an infotext has them: of any type, and not all of them.
     """
     rounded, changed = round_multiples(request_type, values)
     if not changed:
         return rounded, []
-    given, new = (
+    old, new = (
         "x".join(str(fields.get(side, DEFAULT_SIDE)) for side in ("width", "height"))
         for fields in (values, rounded)
     )
-    return rounded, [f"{given} is rounded to {new}: sides are multiples of {SIZE_STEP}."]
+    return rounded, [f"{old} is rounded to {new}: sides are multiples of {SIZE_STEP}."]

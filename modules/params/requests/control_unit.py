@@ -46,7 +46,7 @@ _OTHER_NAMES: Mapping[str, str] = {
 }
 
 
-def _spelled(choices: Any) -> Callable[[Any], Any]:
+def _make_choice_reader(choices: Any) -> Callable[[Any], Any]:
     """Return a validator that takes a number for the name in that place, and names in any case and of other programs."""
     names = get_args(choices)
     by_name = {name.casefold(): name for name in names}
@@ -62,9 +62,9 @@ def _spelled(choices: Any) -> Callable[[Any], Any]:
     return read
 
 
-ResizeMode = Annotated[_RESIZE_MODES, BeforeValidator(_spelled(_RESIZE_MODES))]
-ControlMode = Annotated[_CONTROL_MODES, BeforeValidator(_spelled(_CONTROL_MODES))]
-HiresOption = Annotated[_HIRES_OPTIONS, BeforeValidator(_spelled(_HIRES_OPTIONS))]
+ResizeMode = Annotated[_RESIZE_MODES, BeforeValidator(_make_choice_reader(_RESIZE_MODES))]
+ControlMode = Annotated[_CONTROL_MODES, BeforeValidator(_make_choice_reader(_CONTROL_MODES))]
+HiresOption = Annotated[_HIRES_OPTIONS, BeforeValidator(_make_choice_reader(_HIRES_OPTIONS))]
 NO_MODULE, NO_MODEL = "none", "None"
 MODULE_DEFAULT = -1  # of resolution and thresholds: what the preprocessor has
 
@@ -92,8 +92,7 @@ class ControlUnit(BaseModel):
     more_images: InputImages = param(
         (),
         "More control pictures",
-        help="Further pictures of an IP-Adapter's unit; what it sees in all of them is averaged.",
-        section="api",
+        help="Further pictures for an IP-Adapter, besides the control picture; what it sees in all of them is averaged.",
     )
     module: str = param(
         NO_MODULE,

@@ -1,4 +1,4 @@
-"""TASKS: what a request can ask for, one row each. The rows tell apart what each task needs and which models refuse it."""
+"""TASKS: what a request can ask for, one row each. The rows say what each task needs and which models refuse it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Task:
     Args:
         name: As requests, the HTTP API and stored jobs spell it.
         request: The class of its requests; several tasks may share one.
-        needs: What a request needs besides its prompts. A mask may be that of outpainting, and a depth map may be
+        needs: What a request needs in addition to its prompts. A mask may be that of outpainting, and a depth map may be
             estimated by the checkpoint.
         refuses: Why a checkpoint cannot do it, by the extra input of the checkpoint's family; the rest of a sentence
             that starts with the checkpoint's name.

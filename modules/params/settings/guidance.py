@@ -10,7 +10,7 @@ from modules.params.param import param
 
 
 class GuidanceSettings(BaseModel):
-    """How prompts are read and how strictly they are followed, besides the request's own fields."""
+    """How prompts are read and how strictly they are followed, in addition to the request's own fields."""
 
     emphasis: Literal["None", "Ignore", "Original", "No norm"] = param(
         "Original",

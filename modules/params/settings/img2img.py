@@ -10,7 +10,7 @@ from modules.params.param import param
 
 
 class Img2ImgSettings(BaseModel):
-    """How an init image is repainted, besides the request's own fields."""
+    """How an init image is repainted, in addition to the request's own fields."""
 
     img2img_fix_steps: bool = param(
         False,

@@ -19,6 +19,13 @@ class NetworkSettings(BaseModel):
         choices="loras",
         section="networks",
     )
+    sd_hypernetwork: str = param(
+        "None",
+        "Add hypernetwork to every prompt",
+        help="This hypernetwork is written at the end of every prompt that does not name it; None adds none.",
+        choices="hypernetworks",
+        section="networks",
+    )
     extra_networks_default_multiplier: float = param(
         1.0,
         "Default weight of extra networks",

@@ -10,7 +10,7 @@ from modules.params.param import param
 
 
 class SamplingSettings(BaseModel):
-    """How images are sampled, besides the request's own fields."""
+    """How images are sampled, in addition to the request's own fields."""
 
     randn_source: Literal["GPU", "CPU", "NV"] = param(
         "GPU",

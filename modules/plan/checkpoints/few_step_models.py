@@ -1,4 +1,4 @@
-"""FEW_STEP_MODELS: models that were distilled to a few steps, and what suits them. Only the file's name tells one.
+"""FEW_STEP_MODELS: models that were distilled to a few steps, and what suits them. They are recognized by the file's name alone.
 
 Their tensors are those of the model that they were made from, so nothing is changed: a note says what suits.
 """
@@ -49,7 +49,7 @@ def few_step_note(
     schedule: str,
     models: tuple[FewStepModel, ...] = FEW_STEP_MODELS,
 ) -> str:
-    """Return what suits a model that was distilled to a few steps better than what was asked for; "" otherwise.
+    """Return what suits a model that was distilled to a few steps better than the request; "" otherwise.
 
     Args:
         name: Of the checkpoint's file.

@@ -19,7 +19,7 @@ from modules.models.upscaling.upscalers import UpscalerModel
 from modules.params.requests.extras import SCALE_BY, ExtrasRequest
 from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
-from modules.plan.jobs.sources import PlanSources
+from modules.plan.tables import PlanSources
 from modules.plan.upscaling import PlannedUpscaler, check_result_size, plan_image_upscaler
 
 # A1111's name of the text in a PNG about the postprocessing of the image.

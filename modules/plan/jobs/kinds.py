@@ -1,4 +1,4 @@
-"""JOB_KINDS: what a job can be besides the generation of images, and the planner of every job.
+"""JOB_KINDS: jobs other than the generation of images, and the planner of every job.
 
 A kind is a class of requests, a class of plans and one function that makes a plan of a request; the backend has one
 function for the class of plans, in its HANDLERS.
@@ -21,8 +21,8 @@ from modules.params.settings import Settings
 from modules.plan.job_plan import JobPlan
 from modules.plan.jobs.extras import plan_extras
 from modules.plan.jobs.merge import plan_merge
-from modules.plan.jobs.sources import PlanSources
 from modules.plan.planner import Planner
+from modules.plan.tables import PlanSources
 
 
 @dataclass(frozen=True)

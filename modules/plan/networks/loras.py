@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -11,6 +12,8 @@ from modules.models.networks.network_file import NetworkFile
 from modules.models.networks.network_index import NetworkIndex, path_name
 from modules.models.networks.network_kinds import LORA, LORA_TAGS
 from modules.prompt.extra_networks import BadArgument, ExtraNetwork
+
+_MAX_RANK = 1_000_000  # no layer has as many
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class LoraUse:
         file: Its file.
         text_encoder: Weight of the changes to text encoders.
         unet: Weight of the changes to the UNet.
-        rank: Only so many ranks of each plain LoRA layer are used; None uses all.
+        rank: Only so many ranks of each plain LoRA layer are used, all but so many where it is negative; None uses all.
     """
 
     name: str
@@ -41,9 +44,7 @@ def plan_loras(
     """
     uses: list[LoraUse] = []
     notes: list[str] = []
-    for network in networks:
-        if network.kind not in LORA_TAGS:
-            continue
+    for network in _in_order(networks):
         file = index.find(LORA, network.name)
         if file is None:
             notes.append(_missing_note(network.name, index))
@@ -68,6 +69,13 @@ def plan_loras(
     return tuple(last[use.name] for use in uses), tuple(notes)
 
 
+def _in_order(networks: Iterable[ExtraNetwork]) -> list[ExtraNetwork]:
+    """Return the tags of LoRAs in A1111's order: all those with the word that comes first, then the others."""
+    tags = [network for network in networks if network.kind in LORA_TAGS]
+    words = list(dict.fromkeys(network.kind for network in tags))
+    return sorted(tags, key=lambda network: words.index(network.kind))
+
+
 def infotext_name(use: LoraUse) -> str:
     """Return the name of a LoRA among the infotext's hashes, without what separates them there."""
     return use.name.replace(":", "").replace(",", "")
@@ -76,10 +84,11 @@ def infotext_name(use: LoraUse) -> str:
 def _read_use(network: ExtraNetwork, file: NetworkFile) -> LoraUse:
     text_encoder = network.number(0, "te", 1.0)
     unet = network.number(1, "unet", text_encoder)
-    rank = network.number(2, "dyn", -1)
-    if rank != int(rank):
+    rank = network.number(2, "dyn", math.inf)
+    if rank != math.inf and rank != int(rank):
         raise BadArgument(f"its rank '{rank:g}' is not a whole number.")
-    return LoraUse(network.name, file, text_encoder, unet, None if rank < 0 else int(rank))
+    limit = int(max(rank, -_MAX_RANK)) if rank < _MAX_RANK else None
+    return LoraUse(network.name, file, text_encoder, unet, limit)
 
 
 def _namesake_note(name: str, file: NetworkFile, index: NetworkIndex) -> str:

@@ -19,7 +19,7 @@ _CACHED = 64  # headers; those of .bin files are a pickle, which takes a moment 
 
 
 def find_image_encoder(label: str, model: ControlModel, models: ModelIndex) -> ModelFile:
-    """Return the file of an image encoder that an IP-Adapter can read, from models/clip_vision or beside it.
+    """Return the file of an image encoder that an IP-Adapter can read, from models/clip_vision or next to it.
 
     Args:
         label: Of the unit, for messages.

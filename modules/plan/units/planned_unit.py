@@ -53,7 +53,7 @@ class PlannedUnit:
 
     @property
     def is_reference(self) -> bool:
-        """Return whether the UNet sees its picture as such; a control model has no part in it."""
+        """Return whether the UNet itself gets the control image; no control model takes part."""
         return self.module.startswith("reference_")
 
     @property

@@ -59,7 +59,7 @@ def plan_unit(
             f" {unit.guidance_start:g}.",
             "Move the ending control step behind the starting one.",
         )
-    model = _find_model(planned, models)
+    model = _find_model(planned, checkpoint, models)
     resolved = {"model": model.title if model else NO_MODEL}
     if model is not None and model.layout == CONTROLNET_UNION:
         resolved["union_control_type"] = _union_type(unit)
@@ -127,7 +127,9 @@ def _has_init_image(request: GenerationRequest) -> bool:
     return isinstance(request, InitImageRequest) and request.init_image is not None
 
 
-def _find_model(planned: PlannedUnit, models: ModelIndex) -> ControlModel | None:
+def _find_model(
+    planned: PlannedUnit, checkpoint: ModelSpec, models: ModelIndex
+) -> ControlModel | None:
     name = planned.unit.model.strip()
     if planned.is_reference or planned.is_revision:
         return None
@@ -135,8 +137,12 @@ def _find_model(planned: PlannedUnit, models: ModelIndex) -> ControlModel | None
         return models.control.find(name)
     if not PREPROCESSORS.get(planned.unit.module).needs_model:
         return None
-    titles = [model.title for model in models.control.models()]
-    hint = f"Choose {_listing(titles)}." if titles else "Put one into models/ControlNet."
+    family = checkpoint.family.network_family
+    fitting = models.control.fitting(family, context_width(checkpoint))
+    titles = [model.title for model in fitting]
+    hint = (
+        f"Choose {_listing(titles)}." if titles else f"Put one for {family} into models/ControlNet."
+    )
     raise NotFound(f"{planned.label} has no control model.", hint)
 
 
@@ -158,7 +164,7 @@ def _plan_preprocessing(
 
 
 def _union_type(unit: ControlUnit) -> str:
-    """Return the union control type of a unit, that of its preprocessor where it names none; "Unknown" if nothing tells."""
+    """Return the union control type of a unit, that of its preprocessor where it names none; "Unknown" if neither does."""
     if unit.union_control_type != "Unknown":
         return unit.union_control_type
     types = PREPROCESSORS.get(unit.module).control_types
@@ -172,7 +178,7 @@ def _pools(model: ControlModel, models: ModelIndex) -> bool:
     Raises:
         UserError: the .yaml cannot be read.
     """
-    # The key of github.com/lllyasviel/ControlNet; sd-webui-controlnet tells such a model by its name, too.
+    # The key of github.com/lllyasviel/ControlNet; sd-webui-controlnet recognizes such a model by its name, too.
     is_named_so = "shuffle" in model.stem.lower()
     if model.config is None:
         return is_named_so
@@ -187,11 +193,11 @@ def _check_options(planned: PlannedUnit) -> None:
         UserError: there is one.
     """
     unit, model = planned.unit, planned.model
-    if unit.more_images and (model is None or model.layout != IP_ADAPTER):
+    if unit.more_images and (model is None or not model.takes_several):
         name = planned.module if model is None else model.title
         raise UserError(
             f"{planned.label} has {len(unit.more_images) + 1} pictures, and '{name}' takes one.",
-            "Only an IP-Adapter takes several; send a unit for each.",
+            "Only an IP-Adapter takes several; use a unit for each.",
         )
     if model is None:
         return

@@ -90,7 +90,7 @@ class Wildcard:
 
 @dataclass(frozen=True)
 class Assignment:
-    """`${x=a}`: gives a variable its value, for the rest of the nodes beside it.
+    """`${x=a}`: gives a variable its value, for the following nodes at its level.
 
     Args:
         name: Of the variable.

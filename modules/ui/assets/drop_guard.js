@@ -1,4 +1,4 @@
-// A file dropped beside the fields for files must not take the browser away from the page.
+// A file dropped outside the fields for files must not take the browser away from the page.
 
 const holdsFiles = (event) => event.dataTransfer?.types.includes("Files");
 

@@ -25,13 +25,13 @@ export function mount(element) {
 
   const say = (text) => { part("words").textContent = text; };
 
-  // Runs a change and shows the list as it is then; an error is told in the server's words.
-  async function change(path, body, told) {
+  // Runs a change and shows the list as it is then; an error is shown as the server words it.
+  async function change(path, body, message) {
     try {
       const answer = await call(`extensions/${path}`, body);
       tell("");
       await refresh();
-      say(typeof told === "function" ? told(answer) : told);
+      say(typeof message === "function" ? message(answer) : message);
     } catch (error) {
       tell(error.message);
       await refresh();
@@ -97,21 +97,21 @@ export function mount(element) {
 
   async function refresh() {
     try {
-      const told = await call("extensions");
-      const rows = told.extensions, waiting = rows.filter((row) => row.waits_for_restart).length;
-      mayChange = told.may_change;
+      const listing = await call("extensions");
+      const rows = listing.extensions, waiting = rows.filter((row) => row.waits_for_restart).length;
+      mayChange = listing.may_change;
       part("list").replaceChildren(...rows.map(draw));
       part("none").hidden = rows.length > 0;
-      part("none").textContent = `No extensions yet. They lie in ${told.folder}, or in scripts beside it.`;
+      part("none").textContent = `No extensions yet. They lie in ${listing.folder}, or in scripts beside it.`;
       part("elsewhere").hidden = mayChange;
       part("get").hidden = !mayChange;
-      part("git").hidden = !told.may_download;
-      part("forbidden").hidden = told.may_download;
+      part("git").hidden = !listing.may_download;
+      part("forbidden").hidden = listing.may_download;
       const all = part("all").querySelector("input");
-      Object.assign(all, {checked: told.all_disabled, disabled: !mayChange});
-      part("restart").hidden = !told.can_restart;
+      Object.assign(all, {checked: listing.all_disabled, disabled: !mayChange});
+      part("restart").hidden = !listing.can_restart;
       const count = rows.length === 1 ? "1 extension" : `${rows.length} extensions`;
-      const off = told.none_loaded ? "; the command line says to start without any" : "";
+      const off = listing.none_loaded ? "; the command line says to start without any" : "";
       say(count + (waiting ? `, ${waiting} of them wait${waiting === 1 ? "s" : ""} for a restart` : "") + off);
     } catch (error) {
       tell(error.message);

@@ -38,13 +38,13 @@ export function mount(element) {
     if (undo) part("words").append(" ", button("Undo", "Put the file back", undo));
   }
 
-  // Runs a change and shows the list as it is then; an error is told in the server's words.
-  async function change(path, body, told, undoFor) {
+  // Runs a change and shows the list as it is then; an error is shown as the server words it.
+  async function change(path, body, message, undoFor) {
     try {
       const answer = await call(path, body);
       tell(null);
       await refresh();
-      if (told) say(told, undoFor?.(answer));
+      if (message) say(message, undoFor?.(answer));
     } catch (error) {
       tell(error);
     }
@@ -104,8 +104,8 @@ export function mount(element) {
     const body = make("div", "models-told");
     details.append(body);
     try {
-      const told = await call(`models/files/${file.id}`);
-      const facts = [["File", told.path], [".yaml", told.config], ["Predicts", told.prediction], ["Description", told.description], ["Warning", told.warning]];
+      const answer = await call(`models/files/${file.id}`);
+      const facts = [["File", answer.path], [".yaml", answer.config], ["Predicts", answer.prediction], ["Description", answer.description], ["Warning", answer.warning]];
       const list = make("dl");
       for (const [name, value] of facts) if (value) list.append(make("dt", "", name), make("dd", "", value));
       const digest = make("dd", "models-digest");
@@ -121,7 +121,7 @@ export function mount(element) {
       list.append(make("dt", "", "SHA-256"), digest);
       const row = make("div", "models-actions");
       row.append(...actions(file));
-      body.append(list, notes(file, told.notes), row);
+      body.append(list, notes(file, answer.notes), row);
     } catch (error) {
       body.textContent = error.message;
     }
@@ -146,10 +146,10 @@ export function mount(element) {
     const details = make("details", "models-details");
     details.append(make("summary", "", file.name));
     details.addEventListener("toggle", () => open(details, file));
-    const told = make("div", "models-body");
-    told.append(details, badges);
-    if (file.error) told.append(make("p", "models-error", file.error));
-    row.append(picture, told);
+    const column = make("div", "models-body");
+    column.append(details, badges);
+    if (file.error) column.append(make("p", "models-error", file.error));
+    row.append(picture, column);
     return row;
   }
 

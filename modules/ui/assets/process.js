@@ -57,7 +57,7 @@ export function show(root, recording, id = "") {
   const strip = make("div", "pv-strip");
   strip.setAttribute("role", "group");
   strip.setAttribute("aria-label", "All steps; press one to enlarge it");
-  const told = make("div", "pv-formulas");
+  const formulaBox = make("div", "pv-formulas");
   const charts = buildCharts();
   const large = buildDialog();
   const full = viewerButton("⤢", "Full screen (f)", fullScreen, "pv-full");
@@ -127,7 +127,7 @@ export function show(root, recording, id = "") {
     }
     for (const [position, item] of [...strip.children].entries()) item.setAttribute("aria-current", position === index);
     centre();
-    told.replaceChildren(...formulas(half, frame));
+    formulaBox.replaceChildren(...formulas(half, frame));
     for (const {mark} of charts) mark(index);
     drawLarge();
   }
@@ -213,14 +213,14 @@ export function show(root, recording, id = "") {
     viewerButton("▶|", "Next step (→)", () => go(index + 1)), slider, speed, full);
   const stage = make("div", "pv-stage");
   stage.append(...figures.map(({section}) => section));
-  const beside = make("div", "pv-beside");
-  beside.append(stage, told);
+  const layout = make("div", "pv-beside");
+  layout.append(stage, formulaBox);
   const drawn = make("div", "pv-charts");
   drawn.append(...charts.map(({figure}) => figure),
     ...recording.charts.map(({title, axis, lines, is_logarithmic}) => chart(title, axis, lines, is_logarithmic).figure));
   const head = make("p", "pv-title", recording.prompt);
   const remark = make("p", "pv-remark", id ? `${recording.remark} ${recording.form_remark}`.trim() : recording.remark);
-  root.replaceChildren(head, remark, bar, caption, beside, strip, drawn, buildExports(root, recording, id, stop), large.dialog);
+  root.replaceChildren(head, remark, bar, caption, layout, strip, drawn, buildExports(root, recording, id, stop), large.dialog);
   head.hidden = !recording.prompt;
   remark.hidden = !recording.remark;
   root.tabIndex = 0;

@@ -1,4 +1,4 @@
-// What the viewer of the diffusion process draws beside its pictures: formulas with a step's numbers, and curves.
+// What the viewer of the diffusion process draws next to its pictures: formulas with a step's numbers, and curves.
 import {make} from "./core.js";
 
 const MATHML = "http://www.w3.org/1998/Math/MathML";

@@ -82,7 +82,7 @@ function thumbnail(job, image, index) {
   return opener;
 }
 
-// Shows a job's pictures large, with what was told of each and the forms that it can be sent to.
+// Shows a job's pictures large, with the details of each and the forms that it can be sent to.
 async function enlarge(job, first, opener) {
   const panel = opener.closest("#queue"), remark = panel.querySelector(".queue-remark");
   try {

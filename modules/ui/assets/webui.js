@@ -13,7 +13,7 @@ async function mount(script, element) {
   module.mount(element);
 }
 
-// Fills the tab of an extension: its module gets what the page's own modules share. What it throws is told in its tab.
+// Fills the tab of an extension: its module gets what the page's own modules share. What it throws is shown in its tab.
 async function mountExtension(script, element) {
   const root = window.webuiRoot, place = element.querySelector(".extension-tab") ?? element;
   try {

@@ -7,6 +7,10 @@ from typing import Any
 from modules.images.preprocessors.row import Preprocessor, Slider
 from modules.plan.units.control_types import UNION_TYPES, list_control_types
 
+_NO_MODELS = (
+    "SparseCtrl",
+)  # types whose models are for videos; their preprocessors are those of other types, too
+
 
 def control_schema() -> dict[str, Any]:
     """Return what a unit's form depends on as JSON.
@@ -16,7 +20,7 @@ def control_schema() -> dict[str, Any]:
         has not), whether it `makes_image`, `needs_model` and `needs_mask`. `types`: of each control type by name its
         `modules`, the `module` that it begins with, and its `union_type`, "" for none.
     """
-    types = list_control_types(())
+    types = [row for row in list_control_types(()) if row.name not in _NO_MODELS]
     return {
         "modules": {row.name: _module(row) for row in types[0].modules},
         "types": {

@@ -5,14 +5,14 @@ from __future__ import annotations
 import gradio as gr
 
 from modules.engine.engine import Engine
-from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.scripted_html import build_scripted_html
 from modules.ui.tabs import process_explanations as explanations
 
 _LATEX_DELIMITERS = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "$", "right": "$", "display": False},
 ]
-# Title and explanations of each half, by the name that the script knows it by.
+# Title and explanations of each half, by its name in the script.
 _HALVES = {
     "forward": (
         "Forward: picture to noise",

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from modules.engine.engine import Engine
-from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.scripted_html import scripted_tab
 
 _HTML = """
 <div id="extensions" class="ui extensions">
@@ -20,7 +19,7 @@ _HTML = """
     <summary>Install an extension</summary>
     <p class="extensions-hint">Made for this program: those of A1111's WebUI do not work here. It is loaded by the next start.</p>
     <form class="extensions-git">
-      <label>Git repository <input name="address" required placeholder="https://… or user@host:path"></label>
+      <label>Git repository <input name="address" required placeholder="https://…, user@host:path or a path"></label>
       <button type="submit">Clone</button>
     </form>
     <p class="notice extensions-forbidden" hidden>This server was started with --no-downloads: download the extension elsewhere, and install it as a zip.</p>
@@ -45,8 +44,4 @@ _HTML = """
 </div>
 """
 
-
-def build(engine: Engine) -> None:
-    """Build the tab in the current Gradio context."""
-    del engine  # the browser calls the /internal routes
-    build_scripted_html(_HTML, "extensions.js", "extensions_panel")
+build = scripted_tab(_HTML, "extensions.js", "extensions_panel")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from modules.engine.engine import Engine
-from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.scripted_html import scripted_tab
 
 _SEARCH_HELP = (
     "Words that all occur, in any order. &quot;two words&quot; keeps them together, -word excludes. Or look in one place:"
@@ -46,8 +45,4 @@ _HTML = f"""
 </div>
 """
 
-
-def build(engine: Engine) -> None:
-    """Build the tab in the current Gradio context."""
-    del engine  # the browser asks the /internal routes
-    build_scripted_html(_HTML, "gallery.js", "gallery_panel")
+build = scripted_tab(_HTML, "gallery.js", "gallery_panel")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from modules.engine.engine import Engine
-from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.scripted_html import scripted_tab
 
 _HTML = """
 <div id="models" class="ui models">
@@ -43,8 +42,4 @@ _HTML = """
 </div>
 """
 
-
-def build(engine: Engine) -> None:
-    """Build the tab in the current Gradio context."""
-    del engine  # the browser calls the /internal routes
-    build_scripted_html(_HTML, "models.js", "models_panel")
+build = scripted_tab(_HTML, "models.js", "models_panel")

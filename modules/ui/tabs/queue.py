@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from modules.engine.engine import Engine
-from modules.ui.components.scripted_html import build_scripted_html
+from modules.ui.scripted_html import scripted_tab
 
 _HTML = """
 <div id="queue" class="ui queue">
@@ -26,8 +25,4 @@ _HTML = """
 </div>
 """
 
-
-def build(engine: Engine) -> None:
-    """Build the tab in the current Gradio context."""
-    del engine  # the browser calls the /internal routes
-    build_scripted_html(_HTML, "queue.js", "queue_panel")
+build = scripted_tab(_HTML, "queue.js", "queue_panel")

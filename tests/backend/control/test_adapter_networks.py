@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.testing import assert_close
 from transformers import CLIPImageProcessor
 
-from modules.backend.control.adapters.clip_vision import load_vision_encoder, see_images
+from modules.backend.control.adapters.clip_vision import encode_images, load_vision_encoder
 from modules.backend.control.adapters.ip_adapter import load_ip_adapter
 from modules.backend.control.adapters.t2i_adapter import compute_features, load_t2i_adapter
 from modules.core.errors import BadFile, Unsupported
@@ -83,7 +83,7 @@ def test_vision_encoder_equals_transformers(tmp_path: Path, layout: str) -> None
     file = save(tmp_path / "vision.safetensors", weights)
     image = random_image(28, 28)
 
-    seen = see_images(load_vision_encoder(file, torch.float32, CPU), [image])
+    seen = encode_images(load_vision_encoder(file, torch.float32, CPU), [image])
 
     processor = CLIPImageProcessor(size={"shortest_edge": 28}, crop_size=28)
     pixels = processor(images=image, return_tensors="pt")["pixel_values"]
@@ -102,7 +102,7 @@ def test_projection_equals_diffusers(tmp_path: Path, projection: str, suffix: st
     weights = ip_adapter_weights(unet, projection)
     file = save(tmp_path / f"adapter{suffix}", weights)
     encoder = vision_encoder()
-    seen = see_images(encoder, [random_image(), random_image(seed=1)])
+    seen = encode_images(encoder, [random_image(), random_image(seed=1)])
 
     adapter = load_ip_adapter(file, torch.float32, CPU)
 
@@ -132,7 +132,7 @@ def test_projection_with_diffusers_names(tmp_path: Path) -> None:
         expected = load_ip_adapter(save(tmp_path / "b.safetensors", published), torch.float32, CPU)
 
         assert_close(ours.layers, expected.layers)
-        seen = see_images(vision_encoder(), [random_image()])
+        seen = encode_images(vision_encoder(), [random_image()])
         assert_close(ours.project(seen), expected.project(seen), rtol=0, atol=1e-6)
 
 

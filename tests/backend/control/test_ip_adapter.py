@@ -11,11 +11,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.testing import assert_close
 
-from modules.backend.control.adapters.clip_vision import SeenImage, see_images
-from modules.backend.control.adapters.image_prompts import ImagePrompts
+from modules.backend.control.adapters.clip_vision import EncodedImage, encode_images
 from modules.backend.control.adapters.ip_adapter import (
     ImagePrompt,
     ImagePromptExtension,
+    ImagePrompts,
     IPAdapter,
     load_ip_adapter,
 )
@@ -41,8 +41,8 @@ SDXL_KWARGS = {
 }
 
 
-def see() -> SeenImage:
-    return see_images(vision_encoder(), [random_image()])
+def see() -> EncodedImage:
+    return encode_images(vision_encoder(), [random_image()])
 
 
 def load(
@@ -53,7 +53,7 @@ def load(
 
 
 def extension(
-    adapter: IPAdapter, weight: float = 1.0, seen: SeenImage | None = None, end: int = 9
+    adapter: IPAdapter, weight: float = 1.0, seen: EncodedImage | None = None, end: int = 9
 ) -> ImagePromptExtension:
     weights = (weight,) * len(adapter.layers)
     tokens = adapter.project(seen or see())
@@ -146,7 +146,7 @@ def test_two_adapters_equal_diffusers_on_sdxl(tmp_path: Path) -> None:
 
 def test_every_row_gets_what_its_prompt_asks_for(tmp_path: Path) -> None:
     unet = tiny_unet()
-    seen = see_images(vision_encoder(), [random_image(), random_image(seed=4)])
+    seen = encode_images(vision_encoder(), [random_image(), random_image(seed=4)])
     one = extension(load(tmp_path, unet), seen=seen)
     with one.use(unet):
         together = run(unet, [one])
@@ -155,7 +155,7 @@ def test_every_row_gets_what_its_prompt_asks_for(tmp_path: Path) -> None:
     # Of a batch with an image each, the second gets its own.
     alone = extension(
         load(tmp_path, unet),
-        seen=SeenImage(seen.embedding[[1, 2]], seen.hidden[[1, 2]], seen.last_hidden[[1, 2]]),
+        seen=EncodedImage(seen.embedding[[1, 2]], seen.hidden[[1, 2]], seen.last_hidden[[1, 2]]),
     )
     with alone.use(unet):
         second = run(unet, [alone])
@@ -196,9 +196,9 @@ def test_an_image_is_encoded_once(tmp_path: Path) -> None:
     adapter = load(tmp_path, tiny_unet())
     encoder = save(tmp_path / "vision.safetensors", vision_encoder().state_dict())
     prompts = ImagePrompts(adapter)
-    tokens = prompts.make_tokens(random_image(), encoder, torch.float32, CPU)
+    tokens = prompts.get(random_image(), encoder, torch.float32, CPU)
     assert_close(tokens, adapter.project(see()), rtol=0, atol=1e-5)
     encoder.path.unlink()
-    assert prompts.make_tokens(random_image(), encoder, torch.float32, CPU) is tokens
+    assert prompts.get(random_image(), encoder, torch.float32, CPU) is tokens
     with pytest.raises(NotFound):
-        prompts.make_tokens(random_image(seed=1), encoder, torch.float32, CPU)
+        prompts.get(random_image(seed=1), encoder, torch.float32, CPU)

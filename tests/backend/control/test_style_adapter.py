@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.testing import assert_close
 
-from modules.backend.control.adapters.clip_vision import see_images, to_pixel_values
+from modules.backend.control.adapters.clip_vision import encode_images, to_pixel_values
 from modules.backend.control.adapters.style_adapter import (
     ImageStyles,
     StyleExtension,
@@ -94,17 +94,17 @@ def test_tokens_are_made_of_what_the_encoder_sees_after_its_last_layer(tmp_path:
     image = random_image()
     pixels = to_pixel_values(image, 28)[None]
     hidden = encoder.vision_model(pixels).last_hidden_state
-    assert_close(see_images(encoder, [image]).last_hidden[:1], hidden)
+    assert_close(encode_images(encoder, [image]).last_hidden[:1], hidden)
     expected = compute(weights, hidden)
     assert expected.shape == (1, TOKENS, CONTEXT)
     assert_close(adapter(hidden), expected, rtol=0, atol=1e-5)
 
     file = save(tmp_path / "vision.safetensors", encoder.state_dict())
     styles = ImageStyles(adapter)
-    tokens = styles.make_tokens(image, file, torch.float32, CPU)
+    tokens = styles.get(image, file, torch.float32, CPU)
     assert_close(tokens, expected, rtol=0, atol=1e-5)
-    assert styles.make_tokens(image.copy(), file, torch.float32, CPU) is tokens
-    assert styles.make_tokens(random_image(seed=1), file, torch.float32, CPU) is not tokens
+    assert styles.get(image.copy(), file, torch.float32, CPU) is tokens
+    assert styles.get(random_image(seed=1), file, torch.float32, CPU) is not tokens
 
 
 def test_the_prompt_gets_the_tokens_and_the_negative_one_zeros() -> None:

@@ -79,14 +79,15 @@ def test_every_byte_is_read_once(tmp_path: Path, dtype: torch.dtype):
     written = {name: torch.ones(PIECE_BYTES // 3, dtype=torch.float16) for name in "abcdef"}
     found = open_file(path, written)
     file = RecordingFile(path)
-    begin = read_header(path).byte_offsets
+    header = read_header(path)
+    begin = {name: header.data_start + start for name, start in header.starts.items()}
     tensors = {
         name: torch.empty(0, dtype=torch.float16).set_(
             file.mapped[begin[name] : begin[name] + tensor.nbytes], 0, tensor.shape
         )
         for name, tensor in found.items()
     }
-    state_dict = FileStateDict(tensors, file, read_header(path))
+    state_dict = FileStateDict(tensors, file, header)
     copies(state_dict, list(state_dict.values()), dtype)
     end = min(begin.values())
     for start, count in sorted(file.places):

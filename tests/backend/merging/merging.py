@@ -18,8 +18,7 @@ from modules.params.events import CancelToken, Event, Note
 from modules.params.requests.merge import MergeRequest
 from modules.params.settings import Settings
 from modules.plan.jobs.merge import MergePlan, plan_merge
-from modules.plan.jobs.sources import PlanSources
-from modules.plan.tables import PlanTables
+from modules.plan.tables import PlanSources, PlanTables
 from tests.conftest import ROOT, builtin_registries
 
 SAVED = "Checkpoint saved to "

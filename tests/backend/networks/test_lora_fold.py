@@ -149,6 +149,35 @@ def test_names_of_peft_and_the_alpha_of_diffusers(
     torch.testing.assert_close(to_q(components).weight, weight + 2 * up @ down)
 
 
+def test_diffusers_metadata_scale_each_layer_by_its_own_rank_and_alpha(
+    components: Components, tmp_path: Path
+):
+    path = "down_blocks.1.attentions.0.transformer_blocks.0.attn1.to_q"
+    weight = to_q(components).weight.clone()
+    down, up = draw(4, weight.shape[1]), draw(weight.shape[0], 4, seed=2)
+    tensors = {f"unet.{path}.lora_A.weight": down, f"unet.{path}.lora_B.weight": up}
+    loras = FoldedLoras(components)
+    stated: dict[str, object] = {"unet.lora_alpha": 8, "unet.r": 16}
+    for added, scale in (({}, 2), ({"unet.alpha_pattern": {path[-10:]: 2}}, 0.5)):
+        metadata = {"lora_adapter_metadata": json.dumps(stated | added)}
+        loras.fold([write_lora(tmp_path / "Lora", f"scale {scale}", tensors, metadata)])
+        torch.testing.assert_close(to_q(components).weight, weight + scale * up @ down)
+
+
+def test_pefts_lengths_of_a_convolution_are_those_of_its_outputs(
+    components: Components, tmp_path: Path
+):
+    weight = conv1(components).weight.clone()
+    lengths = draw(weight.shape[0], seed=3).abs() + 1
+    parts = {
+        key.replace(CONV, "unet.down_blocks.0.resnets.0.conv1"): part
+        for key, part in lora_parts(CONV, weight).items()
+    }
+    parts["unet.down_blocks.0.resnets.0.conv1.lora_magnitude_vector"] = lengths.reshape(1, -1, 1, 1)
+    FoldedLoras(components).fold([write_lora(tmp_path / "Lora", "peft", parts)])
+    torch.testing.assert_close(conv1(components).weight.flatten(1).norm(dim=1), lengths)
+
+
 def test_ldm_names_of_the_same_layer(components: Components, tmp_path: Path):
     weight = to_q(components).weight.clone()
     layer = "lora_unet_input_blocks_3_1_transformer_blocks_0_attn1_to_q"
@@ -258,3 +287,27 @@ def test_a_checkpoint_with_more_input_channels_takes_a_change_of_the_latents_alo
         assert torch.equal(wide.weight[:, 4:], before[:, 4:])
     finally:
         components.unet.conv_in = old
+
+
+def test_dtypes_that_have_no_sums_are_computed_in_32_bits(components: Components, tmp_path: Path):
+    weight = to_q(components).weight.clone()
+    parts = {
+        f"{TO_Q}.hada_w{number}_{name}": draw(*shape, seed=number)
+        for number in (1, 2)
+        for name, shape in (("a", (weight.shape[0], 2)), ("b", (2, weight.shape[1])))
+    }
+    small = {key: part.to(torch.float8_e4m3fn) for key, part in parts.items()}
+    mixed = {key: part.half() if key.endswith("a") else part for key, part in parts.items()}
+    loras = FoldedLoras(components)
+    for name, tensors in (("small", small), ("mixed", mixed)):
+        assert loras.fold([write_lora(tmp_path / "Lora", name, tensors)]) == ()
+        a, b, c, d = (tensor.float() for tensor in tensors.values())
+        torch.testing.assert_close(to_q(components).weight, weight + (a @ b) * (c @ d))
+    layer = components.unet.get_submodule("down_blocks.0.resnets.0.norm1")
+    norm = {
+        f"{NORM}.{part}": torch.ones(layer.weight.shape).to(torch.float8_e5m2)
+        for part in ("w_norm", "b_norm")
+    }
+    before = layer.bias.clone()
+    assert loras.fold([write_lora(tmp_path / "Lora", "norm", norm)]) == ()
+    torch.testing.assert_close(layer.bias, before + 1)

@@ -180,3 +180,25 @@ def test_the_sparse_bias_of_lycoris_is_added_to_the_weight():
     parts = {"bias_indices": indices, "bias_values": values, "bias_size": torch.tensor([12, 8])}
     found = add_bias(torch.zeros(12, 8), parts)
     assert (float(found[0, 1]), float(found[11, 7]), int((found != 0).sum())) == (2, 3, 2)
+
+
+def test_a_bias_as_large_as_the_weight_is_added_to_it():
+    found = add_bias(draw(12, 8), {"bias": torch.full((96,), 2.0)})
+    torch.testing.assert_close(found, draw(12, 8) + 2)
+
+
+def test_a_negative_rank_leaves_out_the_last_ones():
+    parts = {"lora_down.weight": draw(4, 8), "lora_up.weight": draw(12, 4)}
+    torch.testing.assert_close(limit_rank(parts, -1), limit_rank(parts, 3))
+    assert not limit_rank(parts, -9)["lora_up.weight"].numel()
+
+
+def test_the_limit_of_oft_is_computed_in_the_dtype_of_the_file():
+    blocks, alpha = draw(3, 4, 4).half(), torch.tensor(0.0123).half()
+    q = blocks - blocks.mT
+    norm = q.flatten().norm()
+    limited = (q * (((alpha * 12) + 1e-8) / (norm + 1e-8))).float()
+    rotation = (torch.eye(4) + limited) @ torch.linalg.inv(torch.eye(4) - limited)
+    expected = torch.cat([rotation[n].T @ WEIGHT[4 * n : 4 * n + 4] for n in range(3)])
+    found = WEIGHT + change("OFT", WEIGHT, oft_blocks=blocks, alpha=alpha)
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)

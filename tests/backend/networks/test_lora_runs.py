@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from modules.backend.runner import Runner
+from modules.core.errors import NotFinite
 from modules.core.paths import Paths
 from modules.models.index import ModelIndex
 from modules.params.device_options import DeviceOptions
@@ -114,3 +115,12 @@ def test_each_picture_of_a_batch_has_the_loras_drawn_for_it_alone(run: Run):
         together, _ = run(template, batch_size=count, **fields)
         assert np.array_equal(together, picture)
     assert len({picture.tobytes() for picture in alone}) == 4
+
+
+def test_a_weight_that_no_network_stands_says_what_to_lower(run: Run, tmp_path: Path):
+    output = tiny_modules()[0].get_submodule("conv_out")
+    assert isinstance(output.weight, torch.Tensor)
+    parts = lora_parts("lora_unet_conv_out", output.weight.detach())
+    write_lora(tmp_path / "models" / "Lora", "output", parts)
+    with pytest.raises(NotFinite, match=r"Lower the weights of the LoRAs"):
+        run("a cat <lora:output:1e37>", cfg_scale=30)

@@ -32,20 +32,29 @@ class SleepingLink:
         name: Its name.
         step_s: Seconds for a step.
         start_error: Raised by each start.
+        is_on_server: Whether it runs on the server's machine.
 
     Attributes:
         done: The kinds of work that it has done, of plans the batches.
         gate: While it is clear, no step ends.
+        on_check: Called when it is asked whether it is there.
     """
 
     machine = "here"
 
     def __init__(
-        self, name: str, step_s: float = 0.002, start_error: Exception | None = None
+        self,
+        name: str,
+        step_s: float = 0.002,
+        start_error: Exception | None = None,
+        *,
+        is_on_server: bool = True,
     ) -> None:
         self.name = name
         self.step_s = step_s
         self.start_error = start_error
+        self.is_on_server = is_on_server
+        self.on_check: Callable[[], None] = lambda: None
         self.done: list[Any] = []
         self.starts = 0
         self.stops = 0
@@ -59,12 +68,13 @@ class SleepingLink:
             raise self.start_error
         self.starts += 1
         self._dead.clear()
-        return WorkerFacts(f"Device of {self.name}", "here")
+        return WorkerFacts(f"Device of {self.name}", "here", is_on_server=self.is_on_server)
 
     def stop(self) -> None:
         self.stops += 1
 
     def check(self) -> Memory:
+        self.on_check()
         if self._dead.is_set():
             raise WorkerLost("it was killed")
         return Memory(1, 2)

@@ -60,7 +60,7 @@ PACKAGES = dict(FACTS.packages)
         ),
         (
             {"packages": tuple((PACKAGES | {"numpy": ""}).items())},
-            "there has numpy not at all, and",
+            f"there has no numpy, and the server numpy {PACKAGES['numpy']}, so",
         ),
         ({"source": "0"}, "there has other source files of the program than the server"),
     ],

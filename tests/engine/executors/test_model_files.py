@@ -90,6 +90,9 @@ def test_what_changed_on_its_way_is_refused(tmp_path: Path, cache: ModelFileCach
         send(cache, file, 100)
     assert cache.places([file]) == {}
     assert list((tmp_path / "copies").rglob("*.part")) == []
+    path.write_bytes(b"WEI")
+    with pytest.raises(BadFile, match="changed while it was being sent"):
+        send(cache, file, 2)
 
 
 def test_a_copy_that_has_no_room_is_an_error_and_old_copies_make_room(tmp_path: Path):

@@ -17,10 +17,11 @@ from modules.engine.executors.pool_worker import PoolTimes
 from modules.engine.executors.worker_link import WorkerLost
 from modules.models.index import ModelIndex
 from modules.params.events import CancelToken, Event, Note, Output, Phase, Preview, Progress
+from modules.params.image import ImageField
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.plan.plan import Plan
 from modules.plan.planner import make_plan
-from modules.plan.work import LoadModel, UnloadModels
+from modules.plan.work import DescribeImage, LoadModel, UnloadModels
 from tests.conftest import ROOT, write_listed_checkpoint
 from tests.engine.executors.sleeping_link import SleepingLink, draw
 
@@ -328,6 +329,40 @@ def test_without_any_worker_jobs_fail_with_the_reason(index, tmp_path: Path):
     with pytest.raises(WebUIError, match="There is no GPU 7"):
         pool.submit(plan_of(index)).result(PATIENCE_S)
     wait_until(lambda: infos == [(None, "There is no GPU 7.")])
+    assert pool.stop(PATIENCE_S)
+
+
+def test_work_that_a_failing_worker_was_just_handed_goes_to_another(start, index):
+    bad, good = SleepingLink("bad"), SleepingLink("good")
+    is_asked, is_handed = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        is_asked.set()
+        assert is_handed.wait(PATIENCE_S)
+        raise WebUIError("The worker bad failed: no memory.")
+
+    bad.on_check = fail
+    pool, log, plan = start(bad, good, loads=False), Log(), plan_of(index, n_iter=2)
+    assert is_asked.wait(PATIENCE_S)
+    future = pool.submit(plan, log)
+    assert pool.workers()[0].state == "busy"
+    is_handed.set()
+    future.result(PATIENCE_S)
+    assert log.images() == expected(plan)
+    assert pool.workers()[0].state == "refused"
+    assert pool.workers()[0].reason == "The worker bad failed: no memory."
+
+
+def test_work_with_the_servers_files_fails_where_all_workers_run_elsewhere(index):
+    pool = WorkerPool([SleepingLink("far", is_on_server=False)], QUICK)
+    work = DescribeImage(Path("blip"), ImageField.from_pil(draw(0)))
+    early = pool.submit(work)  # before it is known where they run
+    pool.start(lambda info, failure: None)
+    with pytest.raises(WebUIError, match="needs a worker on the server's machine"):
+        early.result(PATIENCE_S)
+    with pytest.raises(WebUIError, match="needs a worker on the server's machine"):
+        pool.submit(work).result(PATIENCE_S)
+    pool.submit(plan_of(index)).result(PATIENCE_S)
     assert pool.stop(PATIENCE_S)
 
 

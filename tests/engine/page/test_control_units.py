@@ -22,7 +22,7 @@ from modules.params.image_kinds import MASK as MASK_KIND
 from modules.params.requests.control_unit import ControlUnit
 from modules.params.requests.txt2img import Txt2ImgRequest
 from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
-from tests.models.control.control_files import write_tiny_controlnet
+from tests.models.control.control_files import write_tiny_controlnet, write_tiny_ip_adapter
 
 WHITE = Image.new("RGB", (32, 24), "white")
 LINE = {"radius": 4, "points": [16, 12], "colour": "#ff0000"}
@@ -59,6 +59,18 @@ def test_units_of_a_form_have_their_pictures(engine: Engine):
     assert unit.image == ImageField.from_pil(WHITE) and unit.weight == 0.5
     assert unit.effective_region_mask is not None and unit.effective_region_mask.mode == "L"
     assert units_of(engine, {"enabled": False}, {"module": "canny"}) == ()
+
+
+def test_further_pictures_are_those_of_a_model_that_takes_several(engine: Engine):
+    more = [upload(engine, MASK), upload(engine, WHITE)]
+    on = {"enabled": True, "image": upload(engine, WHITE), "more_images": more}
+    several, chosen, one = units_of(
+        engine, on, {**on, "takes_several": True}, {**on, "takes_several": False}
+    )
+    assert [image.size for image in several.more_images] == [(8, 8), (32, 24)]
+    assert chosen == several and one.more_images == ()
+    with pytest.raises(NotFound, match="no longer on the server"):
+        units_of(engine, {**on, "more_images": [*more, GONE]})
 
 
 def test_a_drawing_becomes_a_part_of_the_picture_or_its_mask(engine: Engine):
@@ -142,11 +154,15 @@ def test_a_failed_job_is_retried_with_its_pictures(engine: Engine, executor: Fak
 def test_an_image_is_reproduced_with_the_control_images_of_its_job(
     engine: Engine, executor: FakeExecutor
 ):
-    write_tiny_controlnet(engine.paths.data / "models" / "ControlNet" / "sketch.safetensors")
+    models = engine.paths.data / "models"
+    write_tiny_controlnet(models / "ControlNet" / "sketch.safetensors")
+    write_tiny_ip_adapter(models / "ControlNet", models / "clip_vision")
     mask = ImageField.from_pil(MASK, MASK_KIND)
     unit = ControlUnit(enabled=True, image=PICTURE, effective_region_mask=mask, model="sketch")
+    white = ImageField.from_pil(WHITE)
+    several = ControlUnit(enabled=True, image=white, more_images=(PICTURE, white), model="tiny_ip")
     request = Txt2ImgRequest(
-        width=64, height=64, steps=4, seed=7, control_units=(ControlUnit(), unit)
+        width=64, height=64, steps=4, seed=7, control_units=(ControlUnit(), unit, several)
     )
     job = engine.submit(request)
     assert job.wait(PATIENCE_S)
@@ -159,6 +175,9 @@ def test_an_image_is_reproduced_with_the_control_images_of_its_job(
     images = {
         "control_units.1.image": PICTURE,
         "control_units.1.effective_region_mask": mask,
+        "control_units.2.image": white,
+        "control_units.2.more_images.0": PICTURE,
+        "control_units.2.more_images.1": white,
     }
     assert executor.last_plan.request.input_images() == images
     compared = compare_with_upload(engine, uploads, again, engine.status(again))

@@ -15,7 +15,7 @@ from modules.engine.jobs.job_group import JobGroup
 from modules.engine.page.process_runs import ProcessRuns
 from modules.params.requests.txt2img import Txt2ImgRequest
 from modules.params.results import RecordedStep, Recording
-from tests.engine.fake_executor import PATIENCE_S, FakeExecutor
+from tests.engine.fake_executor import PATIENCE_S, FakeExecutor, record
 
 SMALL = Txt2ImgRequest(prompt="a cat", width=64, height=64, steps=4, n_iter=3, batch_size=2)
 IMAGE = Image.new("RGB", (8, 8), "red")
@@ -30,12 +30,7 @@ StartEngine = Callable[..., tuple[Engine, FakeExecutor]]
 @pytest.fixture
 def start_recorder(start_engine: StartEngine) -> StartEngine:
     """Starts engines one after another, on a device that records."""
-
-    def record(engine: Engine) -> None:
-        assert isinstance(engine.executor, FakeExecutor)
-        engine.executor.recording = RECORDING
-
-    return partial(start_engine, prepare=record)
+    return partial(start_engine, prepare=partial(record, RECORDING))
 
 
 def start(engine: Engine, request: Txt2ImgRequest, other_sampler: str = "") -> JobGroup:

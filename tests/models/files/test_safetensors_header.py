@@ -77,6 +77,17 @@ GOOD = '"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]}'
 def test_a_list_with_anything_else_in_it_is_refused(text: str):
     with pytest.raises(ValueError):
         parse_list(text)
+    with pytest.raises(ValueError):
+        parse_list(text.replace("{", '{"__metadata__":{"a":"b"},', 1))
+
+
+def test_files_that_differ_in_their_metadata_alone_share_the_parsed_list():
+    lists = [parse_list('{"__metadata__":{"a":"' + text + '"},' + GOOD + "}") for text in "bc"]
+    assert lists[0][0] is lists[1][0] and lists[0][0] == {"a": Entry((2,), "U8", 0, 2)}
+    assert [metadata["a"] for _, metadata in lists] == ["b", "c"]
+    assert (lists[0][0].end, lists[0][0].starts) == (2, {"a": 0})
+    with pytest.raises(ValueError):
+        parse_list('{"__metadata__":{},' + GOOD + ',"__metadata__":{}}')
 
 
 def test_a_tensor_named_like_the_metadata_is_refused():

@@ -68,6 +68,24 @@ def test_sparse_blocks_in_another_order_become_dense():
     assert np.array_equal(read_tflite(content, "x").constants[1], expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "dimensions"),
+    [
+        ((3, 4), [dense(3), dense(2**31 - 1)]),
+        ((3, 4), [dense(3), csr((0, 65535, 0, 65535), (1,))]),
+        ((2**15, 2**15), [dense(1), dense(1)]),
+    ],
+)
+def test_a_tensor_of_an_absurd_size_takes_no_memory(shape, dimensions):
+    sparsity = {0: np.array((0, 1), "<i4"), 2: dimensions}
+    values = np.array((7,), "<f4")
+    content = write_model(
+        [tensor(shape), tensor(shape, values, sparsity), tensor(shape)], [ADD], (0,), (2,)
+    )
+    with pytest.raises(BadFile, match=r"'a.tflite' is damaged, or of another kind"):
+        read_tflite(content, "a.tflite")
+
+
 def test_other_and_damaged_files_are_refused():
     content = write_model([tensor((1,)), tensor((1,)), tensor((1,))], [ADD], (0,), (2,))
     unknown = write_model([tensor((1,))], [Step(99, (0,), (0,))], (0,), (0,))
@@ -75,6 +93,9 @@ def test_other_and_damaged_files_are_refused():
         read_tflite(b"PK\3\4" + content, "a.tflite")
     with pytest.raises(BadFile, match="the operator 99 is not known"):
         read_tflite(unknown, "a.tflite")
+    tanh = Step(0, (0, 1), (2,), bytes_of_options={0: 4})
+    with pytest.raises(BadFile, match="the activation 4 is not known"):
+        read_tflite(write_model([tensor((1,))] * 3, [tanh], (0,), (2,)), "a.tflite")
     rng = np.random.RandomState(0)
     for _ in range(200):
         damaged = bytearray(content)

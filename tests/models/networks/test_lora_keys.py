@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modules.models.networks.lora_keys import LoraKey, group_parts, parse_key
+from modules.models.networks.lora_keys import OUTPUT_LENGTHS, LoraKey, group_parts, parse_key
 
 ATTENTION = "down_blocks_0_attentions_0_transformer_blocks_0_attn2_to_k"
 DOTTED = "down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k"
@@ -32,7 +32,15 @@ DOWN, UP = "lora_down.weight", "lora_up.weight"
         (f"unet.{DOTTED}.lora.up.weight", "unet", ATTENTION, UP),
         (f"unet.{DOTTED}.lora_linear_layer.down.weight", "unet", ATTENTION, DOWN),
         (f"base_model.model.{DOTTED}.lora_A.default.weight", "unet", ATTENTION, DOWN),
-        (f"base_model.model.{DOTTED}.lora_magnitude_vector", "unet", ATTENTION, "dora_scale"),
+        (f"base_model.model.{DOTTED}.lora_magnitude_vector", "unet", ATTENTION, OUTPUT_LENGTHS),
+        (f"unet.{DOTTED}.lora_magnitude_vector.weight", "unet", ATTENTION, OUTPUT_LENGTHS),
+        (f"unet.{DOTTED}.dora_scale", "unet", ATTENTION, "dora_scale"),
+        (
+            "text_encoders.clip_g.transformer.text_model.encoder.layers.3.self_attn.q_proj.lora_up.weight",
+            "text encoder 2",
+            QUERY,
+            UP,
+        ),
         (f"{DOTTED}.lora_B.weight", "unet", ATTENTION, UP),
         (
             "unet.mid_block.attentions.0.transformer_blocks.0.attn1.processor.to_out_lora.down.weight",

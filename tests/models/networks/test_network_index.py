@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,30 @@ def test_of_files_with_one_name_each_is_found_by_its_folder(folder: Path, networ
     meant = networks.find(LORA, "ink")
     assert meant is not None and len(networks.namesakes(meant)) == 2
     assert networks.namesakes(found["b/wash"]) == ()
+
+
+def test_of_files_with_one_name_the_last_counts_that_a1111_comes_upon(
+    folder: Path, networks: NetworkIndex
+):
+    for name in ("ink", "b 10/ink", "b 9/ink"):
+        write_lora(folder / f"{name}.safetensors")
+    found = networks.find(LORA, "ink")
+    assert found is not None and found.name == "b 10/ink.safetensors"
+
+
+def test_headers_are_read_ahead_and_the_folder_again_when_it_is_listed(
+    folder: Path, tmp_path: Path
+):
+    path = write_lora(folder / "ink.safetensors")
+    models = ModelIndex({LORA: [folder]}, ROOT / "configs", tmp_path / "cache")
+    models.read_ahead()
+    cache = tmp_path / "cache" / "lora-facts.json"
+    deadline = time.monotonic() + 20
+    while not cache.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    stamp = path.stat()
+    path.write_bytes(b"x" * stamp.st_size)  # with the same size and time it is taken as read
+    os.utime(path, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    write_lora(folder / "wash.safetensors")
+    assert [file.facts.family for file in models.networks.files(LORA)] == ["SD 1.x", "SD 1.x"]

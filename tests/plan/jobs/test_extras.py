@@ -13,8 +13,7 @@ from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
 from modules.params.settings import Settings
 from modules.plan.jobs.extras import ExtrasPlan, plan_extras
-from modules.plan.jobs.sources import PlanSources
-from modules.plan.tables import PlanTables
+from modules.plan.tables import PlanSources, PlanTables
 
 RED = ImageField.from_pil(Image.new("RGB", (160, 96), "red"))
 TO_256 = {"resize_mode": 1, "upscaling_resize_w": 256, "upscaling_resize_h": 256}

@@ -5,7 +5,7 @@ import random
 import torch
 
 from tools.demo_model.depth_estimator import make_estimator
-from tools.demo_model.evaluate_depth import correlation, recolored
+from tools.demo_model.evaluate_depth import correlation, recolor
 from tools.demo_model.ldm_keys import ldm_depth
 from tools.demo_model.optimizer import Trainer
 from tools.demo_model.scenes import sample_shapes
@@ -55,7 +55,7 @@ def test_all_weights_get_names_of_the_original_layout():
 def test_other_colors_leave_the_shape():
     rng = random.Random(0)
     scenes = [scene for scene in (sample_shapes(rng) for _ in range(40)) if scene.is_single]
-    for scene, other in zip(scenes, recolored(scenes, rng), strict=True):
+    for scene, other in zip(scenes, recolor(scenes, rng), strict=True):
         assert other.things[0].shape == scene.things[0].shape
         assert {other.background, other.things[0].color}.isdisjoint(
             {scene.background, scene.things[0].color}

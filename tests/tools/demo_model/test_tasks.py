@@ -7,7 +7,7 @@ import torch
 
 from tests.tolerance import assert_alike, rounding
 from tools.demo_model.architecture import make_unet
-from tools.demo_model.tasks import TASKS, depth_channel, inpaint_channels, random_mask, widened
+from tools.demo_model.tasks import TASKS, depth_channel, inpaint_channels, random_mask, widen
 from tools.demo_model.train_unet import Size, learning_rate, loss_weights
 
 
@@ -47,7 +47,7 @@ def test_depth_is_stretched_from_far_to_near():
 
 def test_a_widened_unet_starts_where_the_narrow_one_ended():
     narrow, wide = make_unet(4).eval(), make_unet(9).eval()
-    wide.load_state_dict(widened(narrow.state_dict(), 9))
+    wide.load_state_dict(widen(narrow.state_dict(), 9))
     generator = torch.Generator().manual_seed(0)
     x, extra = torch.randn(1, 9, 8, 8, generator=generator).split([4, 5], 1)
     t, states = torch.tensor([500]), torch.zeros(1, 77, 32)

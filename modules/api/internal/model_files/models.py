@@ -46,7 +46,7 @@ def models_router(engine: Engine) -> APIRouter:
                 kind.name for kind in engine.models.kinds if engine.models.folders(kind.name)
             ],
             "files": [_row(row, shelf.find_problem(row), loaded, used) for row in shelf.rows()],
-            "trash": [asdict(entry) for entry in shelf.trashed()],
+            "trash": [asdict(entry) for entry in shelf.list_trashed()],
         }
 
     @router.post("/refresh")

@@ -47,43 +47,43 @@ def _read_unit(unit: Any, number: int) -> Any:  # JSON: anything
     """Return the fields of a unit; others are left out, as sd-webui-controlnet does."""
     if not isinstance(unit, Mapping):
         return unit  # refused in words
-    given = {str(key): value for key, value in cast("Mapping[Any, Any]", unit).items()}
-    if not _is_enabled(given):
+    values = {str(key): value for key, value in cast("Mapping[Any, Any]", unit).items()}
+    if not _is_enabled(values):
         return {}
-    if given.get("ipadapter_input") not in (None, "", []):
+    if values.get("ipadapter_input") not in (None, "", []):
         raise UserError(
             f"ControlNet unit {number} has ipadapter_input, which is a pickle and is not read.",
             "Send the picture in image.",
         )
     for old, name in _OLD_NAMES.items():
-        if old in given and given.get(name) in (None, ""):
-            given[name] = given[old]
-    given |= _split_image(given)
+        if old in values and values.get(name) in (None, ""):
+            values[name] = values[old]
+    values |= _split_image(values)
     for name in ("image", *_IMAGES):
-        given[name] = _read_image(given.get(name), name, number)
-    more: Any = given.get("more_images")
+        values[name] = _read_image(values.get(name), name, number)
+    more: Any = values.get("more_images")
     if isinstance(more, list | tuple):
         items = cast("Sequence[Any]", more)
-        given["more_images"] = [_read_image(item, "image", number) for item in items]
+        values["more_images"] = [_read_image(item, "image", number) for item in items]
     for name in _NUMBERS:
-        if _is_out_of_range(name, given.get(name)):
-            given[name] = MODULE_DEFAULT
+        if _is_out_of_range(name, values.get(name)):
+            values[name] = MODULE_DEFAULT
     fields = ControlUnit.model_fields
-    units = {name: value for name, value in given.items() if name in fields and value is not None}
+    units = {name: value for name, value in values.items() if name in fields and value is not None}
     return {**units, "enabled": True}
 
 
-def _is_enabled(given: Mapping[str, Any]) -> bool:
+def _is_enabled(values: Mapping[str, Any]) -> bool:
     """Return whether a unit is on; one that does not say so is, as in the API's version 2, if it names what acts."""
-    if given.get("enabled") is not None:
-        return bool(given["enabled"])
-    names = (given.get(name) for name in ("model", "module"))
+    if values.get("enabled") is not None:
+        return bool(values["enabled"])
+    names = (values.get(name) for name in ("model", "module"))
     return any(isinstance(name, str) and name.casefold() not in _NOTHING for name in names)
 
 
-def _split_image(given: Mapping[str, Any]) -> dict[str, Any]:
+def _split_image(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return image and mask of {"image", "mask"}, of [image, mask], and of a list of such objects, with the other images."""
-    image: Any = given.get("image")
+    image: Any = values.get("image")
     more: dict[str, Any] = {}
     if isinstance(image, list | tuple):
         items = cast("Sequence[Any]", image)
@@ -95,7 +95,7 @@ def _split_image(given: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(image, Mapping):
         return {}
     both = cast("Mapping[str, Any]", image)
-    return {"image": both.get("image"), "mask": both.get("mask") or given.get("mask"), **more}
+    return {"image": both.get("image"), "mask": both.get("mask") or values.get("mask"), **more}
 
 
 def _read_image(value: Any, name: str, number: int) -> ImageField | None:

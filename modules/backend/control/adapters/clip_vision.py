@@ -1,4 +1,4 @@
-"""CLIP vision encoders: what an IP-Adapter sees of an image. Read from a single file, and gone after the image."""
+"""CLIP vision encoders: the input of IP-Adapters. Read from a single file, and gone after the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
-class SeenImage:
+class EncodedImage:
     """What an image encoder returns, for images and, in the last row, for one that is all zeros.
 
     Args:
@@ -91,7 +91,7 @@ def to_pixel_values(image: np.ndarray, side: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(normalized.transpose(2, 0, 1)))
 
 
-def see_images(encoder: CLIPVisionModelWithProjection, images: list[np.ndarray]) -> SeenImage:
+def encode_images(encoder: CLIPVisionModelWithProjection, images: list[np.ndarray]) -> EncodedImage:
     """Return what an image encoder returns for images.
 
     Args:
@@ -106,4 +106,4 @@ def see_images(encoder: CLIPVisionModelWithProjection, images: list[np.ndarray])
     assert output.image_embeds is not None and output.hidden_states is not None
     embedding = output.image_embeds.clone()
     embedding[-1] = 0
-    return SeenImage(embedding, output.hidden_states[-2], output.hidden_states[-1])
+    return EncodedImage(embedding, output.hidden_states[-2], output.hidden_states[-1])

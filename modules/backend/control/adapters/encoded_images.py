@@ -1,4 +1,4 @@
-"""EncodedImages: what was made of the images that an image encoder was shown last, so that it reads each of them once."""
+"""EncodedImages: what was derived from the images that an image encoder has encoded last, so that it encodes each of them once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from modules.backend.control.adapters.clip_vision import (
-    SeenImage,
+    EncodedImage,
+    encode_images,
     load_vision_encoder,
-    see_images,
 )
 from modules.models.files.scan import FileStamp, ModelFile
 
@@ -26,7 +26,7 @@ class EncodedImages:
         derive: Makes a tensor of what the encoder returns.
     """
 
-    def __init__(self, derive: Callable[[SeenImage], Tensor]) -> None:
+    def __init__(self, derive: Callable[[EncodedImage], Tensor]) -> None:
         self._derive = derive
         self._tensors: dict[tuple[str, FileStamp], Tensor] = {}  # most recently used last
 
@@ -51,8 +51,8 @@ class EncodedImages:
         if tensor is None:
             # Half precision only where it is faster: an image is encoded once.
             precision = torch.float32 if device.type == "cpu" else dtype
-            seen = see_images(load_vision_encoder(encoder, precision, device), [image])
-            tensor = self._derive(seen)
+            encoded = encode_images(load_vision_encoder(encoder, precision, device), [image])
+            tensor = self._derive(encoded)
         self._tensors[key] = tensor
         if len(self._tensors) > _LIMIT:
             del self._tensors[next(iter(self._tensors))]

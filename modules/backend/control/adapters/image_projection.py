@@ -1,4 +1,4 @@
-"""IP-Adapter's image projections: from what an image encoder sees to tokens that the UNet attends to."""
+"""IP-Adapter's image projections: from the output of an image encoder to tokens that the UNet attends to."""
 
 from __future__ import annotations
 

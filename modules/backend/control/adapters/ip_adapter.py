@@ -13,7 +13,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 from torch.nn import functional
 
-from modules.backend.control.adapters.clip_vision import SeenImage
+from modules.backend.control.adapters.clip_vision import EncodedImage
+from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.control.adapters.image_projection import load_projection
 from modules.backend.control.adapters.unet_places import size_of_cells
 from modules.backend.control.adapters.weights import open_adapter
@@ -37,7 +38,7 @@ class IPAdapter:
     Args:
         name: Of its file, for messages.
         facts: Of its header.
-        projection: Makes tokens of what an image encoder sees, in float32.
+        projection: Makes tokens of the output of an image encoder, in float32.
         layers: The weights that make keys and values of the tokens, for each cross-attention layer of a UNet: those on the
             way down, those on the way up, those in the middle.
     """
@@ -47,11 +48,23 @@ class IPAdapter:
     projection: nn.Module
     layers: tuple[tuple[Tensor, Tensor], ...]
 
-    def project(self, seen: SeenImage) -> Tensor:
+    def project(self, encoded: EncodedImage) -> Tensor:
         """Return the tokens of images, [images + 1, tokens, width]; the last row is what a negative prompt gets."""
-        read = seen.hidden if self.facts.reads_hidden_states else seen.embedding
+        read = encoded.hidden if self.facts.reads_hidden_states else encoded.embedding
         device = self.layers[0][0].device
         return self.projection(read.to(device, torch.float32))
+
+
+class ImagePrompts(EncodedImages):
+    """A loaded IP-Adapter with the tokens of the latest images, as `IPAdapter.project` makes them.
+
+    Args:
+        adapter: The adapter.
+    """
+
+    def __init__(self, adapter: IPAdapter) -> None:
+        super().__init__(adapter.project)
+        self.adapter = adapter
 
 
 def load_ip_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> IPAdapter:

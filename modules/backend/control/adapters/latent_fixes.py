@@ -114,7 +114,7 @@ class KeptLatents(LatentFix):
     def __init__(self, source: LatentSource, mask: Tensor) -> None:
         super().__init__(source)
         side = mask.shape[-1] // source.latents.shape[-1]
-        # A cell is new where it, or a pixel beside it, is.
+        # A cell is new where it, or an adjacent pixel, is.
         self._mask = functional.max_pool2d(mask, side + 2, stride=side, padding=1)
 
     def fix(self, call: UNetCall, predicted: Tensor, known: Tensor) -> Tensor:

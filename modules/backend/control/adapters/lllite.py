@@ -257,7 +257,7 @@ class _SelfAttentionHooks:
     """The hooks of a self-attention, whose tokens Hypertile cuts into tiles and token merging merges.
 
     The embeddings go through both as further channels of the tokens, before the layers that make queries, keys and values
-    take them off again. A last channel of ones tells the tokens of the image from those that others add.
+    take them off again. A last channel of ones distinguishes the tokens of the image from those that others add.
     """
 
     def __init__(self, extension: LLLiteExtension, modules: Mapping[str, LLLiteModule]) -> None:

@@ -1,4 +1,4 @@
-"""Reference images: the UNet sees a noisy reference at every step, and its attention and norms then use what it saw.
+"""Reference images: the UNet evaluates a noisy reference at every step, and its attention and norms then use the activations.
 
 As the preprocessors reference_only (self-attention also attends to the reference's tokens), reference_adain (each channel gets
 the reference's mean and deviation) and reference_adain+attn of sd-webui-controlnet.
@@ -156,7 +156,7 @@ class ReferenceExtension(StepExtension):
     def _with_channels(
         self, noisy: Tensor, latents: Tensor, call: UNetCall, prompts: int
     ) -> Tensor:
-        """Return the UNet's input for a reference: an inpainting UNet sees all of it, others their own channels."""
+        """Return the UNet's input for a reference: an inpainting UNet gets all of it, others their own channels."""
         batch = len(call.sample) // prompts
         rows = noisy.expand(batch, -1, -1, -1).repeat(prompts, 1, 1, 1).to(call.sample.dtype)
         extra = call.sample[:, latents.shape[1] :]

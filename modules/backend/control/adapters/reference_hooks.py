@@ -23,7 +23,7 @@ class Step:
     """What the layers do in the present call of the UNet.
 
     Attributes:
-        mode: They write while it sees a reference, and read while it sees the image.
+        mode: They write while the UNet evaluates a reference, and read while it evaluates the image.
         weight: Of the reference that is written.
         parts: Of the UNet that write: "attention", "norms".
         style_fidelity: How much of the references the negative prompt is kept from.
@@ -89,7 +89,7 @@ class Bank(ABC):
 
 
 class AttentionBank(Bank):
-    """The tokens of the references that a self-attention attends to besides its own.
+    """The tokens of the references that a self-attention attends to in addition to its own.
 
     Tokens are taken before Hypertile and token merging, which work on the image's own tokens alone.
 

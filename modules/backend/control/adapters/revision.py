@@ -1,4 +1,4 @@
-"""Revision (Stability AI, SDXL): what an image encoder sees in a picture takes the place of the pooled text."""
+"""Revision (Stability AI, SDXL): the embedding of an image replaces the pooled text embedding."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from modules.models.files.scan import ModelFile
 _STEPS, _FIRST_BETA, _LAST_BETA = 1000, 1e-4, 2e-2  # of the noise that it was trained with
 
 
-class SeenEmbeddings:
+class EmbeddingCache:
     """The embeddings of the images that an image encoder saw last.
 
     Args:
@@ -25,7 +25,7 @@ class SeenEmbeddings:
 
     def __init__(self, encoder: ModelFile) -> None:
         self._encoder = encoder
-        self._images = EncodedImages(lambda seen: seen.embedding[:1].float())
+        self._images = EncodedImages(lambda encoded: encoded.embedding[:1].float())
 
     def embed(self, image: np.ndarray, dtype: torch.dtype, device: torch.device) -> Tensor:
         """Return the embedding of an image, float32 [1, width].

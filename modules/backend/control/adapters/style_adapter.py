@@ -1,15 +1,14 @@
-"""T2I-Adapter's style adapter (Mou et al., 2023): what an image encoder sees in a picture becomes tokens beside the text."""
+"""T2I-Adapter's style adapter (Mou et al., 2023): the output of an image encoder becomes tokens after those of the text."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modules.backend.control.adapters.clip_vision import SeenImage
+from modules.backend.control.adapters.clip_vision import EncodedImage
 from modules.backend.control.adapters.encoded_images import EncodedImages
 from modules.backend.control.adapters.weights import open_adapter, without_weights
 from modules.backend.denoise.step_extensions import StepExtension, UNetCall
@@ -71,36 +70,19 @@ class StyleAdapter(nn.Module):
         return self.ln_post(x[:, -own.shape[1] :]) @ self.proj
 
 
-class ImageStyles:
-    """A style adapter with the tokens of the images that it was shown last.
+class ImageStyles(EncodedImages):
+    """The tokens that a style adapter made of the latest images, [1, tokens, context width].
 
     Args:
         adapter: The network.
     """
 
     def __init__(self, adapter: StyleAdapter) -> None:
+        super().__init__(self._make_tokens)
         self._adapter = adapter
-        self._images = EncodedImages(self._derive)
 
-    def make_tokens(
-        self, image: np.ndarray, encoder: ModelFile, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        """Return the tokens of an image, [1, tokens, context width].
-
-        Args:
-            image: uint8 RGB [height, width, 3].
-            encoder: The file of the image encoder; it leaves memory again.
-            dtype: For the encoder to compute in.
-            device: Likewise.
-
-        Raises:
-            NotFound: the encoder's file is gone.
-            BadFile: it is damaged.
-        """
-        return self._images.get(image, encoder, dtype, device)
-
-    def _derive(self, seen: SeenImage) -> Tensor:
-        return self._adapter(seen.last_hidden[:1].to(self._adapter.proj.dtype))
+    def _make_tokens(self, encoded: EncodedImage) -> Tensor:
+        return self._adapter(encoded.last_hidden[:1].to(self._adapter.proj.dtype))
 
 
 def load_style_adapter(file: ModelFile, dtype: torch.dtype, device: torch.device) -> StyleAdapter:

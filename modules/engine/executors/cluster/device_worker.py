@@ -84,7 +84,7 @@ class DeviceWorker:
                 options.prepare()
             executor.start(lambda info, failure: ready.set_result((info, failure)))
             info, failure = ready.result()
-        except Exception as error:  # noqa: BLE001  the server tells it
+        except Exception as error:  # noqa: BLE001  the server reports it
             return pack_error(error)
         if info is None:
             return ErrorMessage("WebUIError", failure, "")

@@ -64,7 +64,7 @@ def check_program(server: ProgramFacts, worker: ProgramFacts) -> None:
     elif worker.packages != server.packages:
         ours, theirs = dict(server.packages), dict(worker.packages)
         name = next(name for name in ours if ours[name] != theirs.get(name))
-        what = f"{name} {theirs.get(name) or 'not at all'}, and the server {ours[name]}"
+        what = f"{_describe(name, theirs.get(name))}, and the server {_describe(name, ours[name])}"
     elif worker.source != server.source:
         what = "other source files of the program than the server"
     else:
@@ -86,6 +86,10 @@ def machine_id(root: Path) -> str:
         boot = mounts = ""
     status = root.stat()
     return f"{platform.node()} {boot} {mounts} {status.st_dev}:{status.st_ino}"
+
+
+def _describe(package: str, version: str | None) -> str:
+    return f"{package} {version}" if version else f"no {package}"
 
 
 def _version(package: str) -> str:

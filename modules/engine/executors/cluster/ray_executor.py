@@ -26,7 +26,7 @@ from modules.plan.work import Work
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
-# How often the cluster is asked for machines that have joined it.
+# How often machines that have joined the cluster are looked for.
 _LOOK_EVERY_S = 15.0
 _ALL = "all"
 
@@ -115,15 +115,18 @@ class RayExecutor:
         return has_ended
 
     def _serve(self, on_ready: Callable[[DeviceInfo | None, str], None]) -> None:
-        has_reported = False
+        has_reported, problem = False, ""
         while not self._stopped.is_set():
             try:
                 self._add_workers()
+                problem = ""
             except WorkerLost as error:
-                logger.warning("%s.", error)
+                if str(error) != problem:  # a cluster may be away for days
+                    logger.warning("%s.", error)
+                problem = str(error)
                 if not self._known and not has_reported:
                     has_reported = True
-                    on_ready(None, f"{error}.")
+                    on_ready(None, f"{problem}.")
             except Exception:  # the workers that there are go on
                 logger.exception("An unexpected error while Ray's machines were listed.")
             if self._options.devices and self._known:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modules.core.errors import WebUIError
+from modules.core.errors import Cancelled, WebUIError
 from modules.engine.executors.cluster.device_worker import DeviceWorker, WorkerOptions
 from modules.engine.executors.cluster.program import ProgramFacts, check_program
 from modules.engine.executors.cluster.ray_cluster import RayCluster
@@ -172,7 +172,7 @@ class RayLink:
     ) -> Any:
         """Do some work and return its result."""
         packed, paths = pack_work(work)
-        files = () if self._facts.is_on_server else self._send_files(paths, sink)
+        files = () if self._facts.is_on_server else self._send_files(paths, sink, cancel)
         run = _Run(next(self._numbers), sink, cancel, on_memory, self.name)
         with self._connected():
             method = self._actor.run.options(num_returns="streaming")
@@ -233,7 +233,9 @@ class RayLink:
                 logger.debug("The worker %s was lost.", self.name, exc_info=True)
                 raise WorkerLost(_reason(ray, error)) from None
 
-    def _send_files(self, paths: Sequence[Path], sink: Sink) -> Sequence[FileFacts]:
+    def _send_files(
+        self, paths: Sequence[Path], sink: Sink, cancel: CancelToken
+    ) -> Sequence[FileFacts]:
         """Send the files that the machine of the worker lacks and return the facts of all of them."""
         files = [self._transfers.hashes.facts(path) for path in paths]
         missing: list[FileFacts] = self._ask("missing_files", files, timeout_s=_START_TIMEOUT_S)
@@ -242,18 +244,21 @@ class RayLink:
                 if not self._ask("missing_files", [file]):
                     continue  # another worker of that machine has got it meanwhile
                 sink(Phase(f"Sending {Path(file.path).name} to {self.machine}"))
-                self._send(file)
+                self._send(file, cancel)
         return files
 
-    def _send(self, file: FileFacts) -> None:
+    def _send(self, file: FileFacts, cancel: CancelToken) -> None:
         offset = 0
         while True:
+            if cancel.is_interrupted():
+                raise Cancelled("The job was interrupted.")
             data = read_part(file, offset)
-            error = self._ask("receive_file", file, offset, data)
+            # After the last part the worker computes the hash of all of them, which takes a minute of a slow disk.
+            error = self._ask("receive_file", file, offset, data, timeout_s=_START_TIMEOUT_S)
             if error is not None:
                 raise unpack_error(error)
             offset += len(data)
-            if not data or offset >= file.size_bytes:
+            if offset >= file.size_bytes:
                 return
 
 

@@ -67,7 +67,7 @@ class EventMessage:
 
 @dataclass(frozen=True)
 class Requests:
-    """What a `CancelToken` asks for at a moment."""
+    """The requests of a `CancelToken` at a moment."""
 
     interrupt: bool
     skip: bool

@@ -109,7 +109,7 @@ def _connect(path: Path, migrations: Sequence[Migration]) -> sqlite3.Connection:
 
 
 def _read_version(path: Path) -> int:
-    """Return the version of a file without writing to it or beside it; 0 if there is none.
+    """Return the version of a file without writing to it or next to it; 0 if there is none.
 
     Raises:
         sqlite3.DatabaseError: it is damaged, or locked by another server.
@@ -131,7 +131,7 @@ def _read_version(path: Path) -> int:
 def _migrate(
     connection: sqlite3.Connection, path: Path, version: int, migrations: Sequence[Migration]
 ) -> None:
-    """Migrate a file, with a copy of it beside it until it has succeeded.
+    """Migrate a file, with a copy of it next to it until it has succeeded.
 
     Raises:
         UnusableVersion: a migration failed; the file is as it was, and the copy is kept.

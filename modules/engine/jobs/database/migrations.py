@@ -1,6 +1,6 @@
 """Versions of the job database: each migration makes the next one of the version before, in one transaction.
 
-A migration is never changed once it has been released: it knows the tables as they were, not today's classes.
+A migration is never changed once it has been released: it uses the tables as they were, not today's classes.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ def estimate_script(
     prepared, args = engine.groups.prepare(script, request, script_args, engine.settings)
     first = _first_cells(script, prepared, args)
     sizes = _sample(first)
-    # What depends on the request, such as the parts of a prompt, only the cells themselves tell.
+    # What depends on the request, such as the parts of a prompt, is only known from the cells themselves.
     cells = max(script.cell_count(args), len(first))
     images = statistics.fmean(cell.n_iter * cell.batch_size for cell in sizes or [request])
     is_shown = not first or any(cell.is_shown for cell in first)

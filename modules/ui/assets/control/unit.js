@@ -10,9 +10,11 @@ const NUMBERS = ["processor_res", "threshold_a", "threshold_b"];
 const DEFAULT = -1;  // of these numbers: what the preprocessor has
 const DRAW = "draw", MASK = "mask";
 const MASK_OPACITY = 0.65;
+const SIZE_STEP = 8;  // pixels
 // Rows of fields; those in the second list are folded away.
 const ROWS = [["module", "model"], ["union_control_type"], ["weight"], ["guidance_start", "guidance_end"]];
 const MORE_ROWS = [["control_mode"], ["resize_mode"], ["hr_option"], ["inpaint_crop_input_image"], ["mask"], ["effective_region_mask"]];
+const OWN = {more_images: {first: 2}};  // of fields here: the unit's own picture is the first
 const BRUSH = {
   label: "The brush", kind: "radio", default: DRAW, choices: [["draws on the picture", DRAW], ["paints the mask", MASK]],
   help: "A drawing is a part of the control picture; the mask says where the preprocessor or the adapter counts.",
@@ -25,8 +27,9 @@ function row(...elements) {
 }
 
 export class ControlUnit {
-  // `schema` holds the preprocessors and control types; see ui/forms/control_schema.py.
-  constructor(fields, id, index, schema) {
+  // `schema` holds the preprocessors and control types; see ui/forms/control_schema.py. `initImage()` is the id of the picture that a
+  // unit without one takes, null for none.
+  constructor(fields, id, index, schema, initImage) {
     Object.assign(this, {fields, id, index, schema, models: []});
     this.prefix = id.split("_control_units")[0];
     this.controls = {};
@@ -37,19 +40,19 @@ export class ControlUnit {
     this.sliders = make("div", "unit-numbers");
     const more = make("details", "unit-more");
     more.append(make("summary", "", "Modes and masks"), ...this.#rows(MORE_ROWS));
-    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize()}), (image) => this.#usePreview(image));
+    this.preview = buildPreview(id, () => ({...this.get(), ...this.#resultSize(), image: this.controls.image.get() ?? initImage()}), (image) => this.#usePreview(image));
     this.pose = buildPoseButton(id, () => this.controls.image.image(), () => this.#resultSize(), (image) => this.#usePreview(image));
     this.preview.root.addEventListener("control-preview", ({detail}) => this.pose.found(detail));
-    this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#types(), ...this.#rows(ROWS), this.sliders,
+    this.root.append(row(enabled.root, pixelPerfect.root), this.#picture(), this.#morePictures(), this.#types(), ...this.#rows(ROWS), this.sliders,
       this.pose.root, this.preview.root, more);
     enabled.box.setAttribute("aria-label", `Enable unit ${index}`);
     this.controls.module.root.addEventListener("input", () => this.#showNumbers());
-    this.controls.model.root.addEventListener("input", () => this.#showUnion());
+    this.controls.model.root.addEventListener("input", () => this.#showModel());
     this.#hide();
   }
 
   #make(name) {
-    const field = this.fields[name];
+    const field = {...this.fields[name], ...OWN[name]};
     // The lists follow the control type.
     this.controls[name] = makeField({...field, list: undefined, choices: field.choices ?? (field.list ? [] : undefined)}, `${this.id}_${name}`, {});
     return this.controls[name];
@@ -65,24 +68,51 @@ export class ControlUnit {
     const tell = () => image.root.dispatchEvent(new Event("input", {bubbles: true}));
     this.brush = brush;
     this.board = new PaintBoard(`${this.id}_image`, {
-      label: `Control picture of unit ${this.index}`, onChange: tell, onRemove: () => image.clear(),
+      label: `Control picture of unit ${this.index}`, onChange: tell, onRemove: () => this.#removePicture(),
     });
     this.board.tools.colour.value = "#000000";
     image.root.classList.add("with-board");
     image.root.removeAttribute("title");
     const blank = button("New canvas", "An empty white picture of the size of the result, to draw on", () => this.#makeCanvas());
     blank.id = `${this.id}_canvas`;
-    image.root.append(this.board.root, blank, brush.root);
+    const fit = button("Use its size", "Make the result as large as this picture, in steps of 8 pixels", () => this.#takeSize());
+    fit.id = `${this.id}_fit`;
+    const about = make("div", "unit-about");
+    about.append(fit, image.root.querySelector(".picture-size"));
+    image.root.append(this.board.root, blank, brush.root, about);
     image.root.addEventListener("image-changed", ({detail}) => {
       this.board.show(detail?.width ? detail : null);
       brush.root.hidden = !detail;
       blank.hidden = Boolean(detail);
+      fit.hidden = !detail;
       this.preview?.forget();
     });
     brush.root.addEventListener("input", () => this.#showBrush());
-    brush.root.hidden = true;
+    brush.root.hidden = fit.hidden = true;
     this.#showBrush();
     return image.root;
+  }
+
+  // The pictures that some models take besides
+  #morePictures() {
+    const more = this.#make("more_images");
+    more.onFront = () => this.#exchangeFirst();
+    return more.root;
+  }
+
+  // The first of the further pictures becomes the unit's own, which takes its place.
+  #exchangeFirst() {
+    const {image, more_images: more} = this.controls, [next, ...rest] = more.items(), own = image.image();
+    more.set(own ? [own, ...rest] : rest);
+    image.set(next.width ? next : next.id);
+    image.root.dispatchEvent(new Event("input", {bubbles: true}));
+  }
+
+  // Where there are others, the next one takes the place of the picture that goes.
+  #removePicture() {
+    const {image, more_images: more} = this.controls;
+    image.clear();
+    if (!more.root.hidden && more.items().length) this.#exchangeFirst();
   }
 
   #showBrush() {
@@ -93,6 +123,16 @@ export class ControlUnit {
   #resultSize() {
     const side = (name) => Number(document.getElementById(`${this.prefix}_${name}`)?.value) || 512;
     return {width: side("width"), height: side("height")};
+  }
+
+  #takeSize() {
+    const picture = this.controls.image.image();
+    for (const side of ["width", "height"]) {
+      const box = document.getElementById(`${this.prefix}_${side}`);
+      if (!box || !picture?.[side]) continue;
+      box.value = Math.max(SIZE_STEP, Math.round(picture[side] / SIZE_STEP) * SIZE_STEP);
+      box.dispatchEvent(new Event("input", {bubbles: true}));
+    }
   }
 
   #usePreview(image) {
@@ -134,7 +174,7 @@ export class ControlUnit {
     this.brush.set(name === "Inpaint" ? MASK : DRAW);
     this.#showBrush();
     this.#showNumbers();
-    this.#showUnion();
+    this.#showModel();
   }
 
   #fitting() {
@@ -158,12 +198,16 @@ export class ControlUnit {
   offerModels(models) {
     this.models = models;
     this.#offer();
-    this.#showUnion();
+    this.#showModel();
   }
 
-  #showUnion() {
-    const chosen = this.models.find(({title}) => title === this.controls.model.get());
-    this.controls.union_control_type.root.hidden = !chosen?.is_union;
+  // Shows what is for some models alone.
+  #showModel() {
+    const {image, more_images: more, model, union_control_type: union} = this.controls;
+    const chosen = this.models.find(({title}) => title === model.get());
+    union.root.hidden = !chosen?.is_union;
+    more.root.hidden = !chosen?.takes_several;
+    image.offerMore(more.root.hidden ? null : (files) => more.take(files));
   }
 
   // Resolution and thresholds have names and ranges of the preprocessor.
@@ -200,7 +244,10 @@ export class ControlUnit {
     const values = Object.fromEntries(Object.entries(this.controls).map(([name, control]) => [name, control.get()]));
     if (this.controls.union_control_type.root.hidden) values.union_control_type = UNKNOWN;  // for models of several types alone
     for (const name of NUMBERS) values[name] = this.numbers[name]?.control.get() ?? DEFAULT;
-    return {...values, control_type: this.type.get(), image_strokes: this.board.text, paints_mask: this.brush.get() === MASK};
+    return {
+      ...values, control_type: this.type.get(), image_strokes: this.board.text, paints_mask: this.brush.get() === MASK,
+      takes_several: !this.models.length || !this.controls.more_images.root.hidden,
+    };
   }
 
   // Sets what is named; all else keeps its value.
@@ -213,7 +260,13 @@ export class ControlUnit {
     if (values.image_strokes !== undefined) this.board.load(values.image_strokes);
     this.#showBrush();
     this.#showNumbers({...this.#numberValues(), ...values});
-    this.#showUnion();
+    this.#showModel();
+  }
+
+  // Turns the unit off, and sets every value to what its declaration says.
+  clear() {
+    const declared = Object.fromEntries(Object.entries(this.fields).map(([name, field]) => [name, field.default ?? null]));
+    this.set({...declared, control_type: ALL, image_strokes: "", paints_mask: false});
   }
 
   #numberValues() {

@@ -1,5 +1,5 @@
 // A field that is a list of units, such as ControlNet's: a tab for each, built when the section is first opened.
-import {make} from "../core.js";
+import {button, make} from "../core.js";
 import {controlSchema, listen} from "../page_state.js";
 import {buildControlBatch} from "./batch.js";
 import {ControlUnit} from "./unit.js";
@@ -12,6 +12,7 @@ export function unitsField(field, id) {
   root.id = id;
   tabs.setAttribute("role", "tablist");
   tabs.setAttribute("aria-label", `${field.label} units`);
+  const copies = make("select");  // the other units, which this one can be copied to
   root.append(tabs, panels);
   const units = [];  // each is built when its tab is first opened
   let values = [];   // of those that are not built
@@ -21,7 +22,7 @@ export function unitsField(field, id) {
 
   function unitOf(index) {
     if (units[index]) return units[index];
-    const unit = new ControlUnit(field.fields, `${id}_${index}`, index, schema);
+    const unit = new ControlUnit(field.fields, `${id}_${index}`, index, schema, () => tab?.form.controls.init_image?.get() ?? null);
     unit.offerModels(models);
     unit.set(values[index] ?? OFF);
     unit.root.setAttribute("role", "tabpanel");
@@ -35,11 +36,37 @@ export function unitsField(field, id) {
     shown = index;
     unitOf(index);
     units.forEach((unit, other) => { unit.root.hidden = other !== index; });
+    const others = [...tabs.children].map((tab, other) => new Option(tab.textContent, other)).filter((_, other) => other !== index);
+    copies.replaceChildren(new Option("…", ""), ...others);
     [...tabs.children].forEach((tab, other) => {
       tab.setAttribute("aria-selected", String(other === index));
       tab.tabIndex = other === index ? 0 : -1;
     });
     if (focus) tabs.children[index].focus();
+  }
+
+  const changed = () => root.dispatchEvent(new Event("input", {bubbles: true}));
+
+  // What is done with the unit in sight as a whole
+  function unitTools() {
+    const tools = make("div", "unit-tools"), label = make("label", "", "Copy to");
+    label.htmlFor = copies.id = `${id}_copy`;
+    copies.title = "Give another unit all values and pictures of this one";
+    copies.addEventListener("input", (event) => event.stopPropagation());  // no value of the form
+    copies.addEventListener("change", () => {
+      const index = Number(copies.value), copied = unitOf(shown).get();
+      copies.value = "";
+      unitOf(index).set(copied);
+      select(index, true);
+      changed();
+    });
+    const clear = button("Clear the unit", "Turn this unit off, and take its pictures and values away", () => {
+      unitOf(shown).clear();
+      changed();
+    });
+    clear.id = `${id}_clear`;
+    tools.append(label, copies, clear);
+    return tools;
   }
 
   function addTabs() {
@@ -57,6 +84,7 @@ export function unitsField(field, id) {
     schema = await controlSchema;
     if (tabs.children.length) return;
     addTabs();
+    root.append(unitTools());
     if (tab) root.append(buildControlBatch(id, tab, () => shown));
     select(Math.max(0, current().findIndex(({enabled}) => enabled)));
     mark();

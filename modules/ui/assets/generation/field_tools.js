@@ -35,7 +35,7 @@ export function sizeTools(form) {
   return root;
 }
 
-// Buttons beside the seed; the tab answers "reuse-seed" with the seed of the picture that is shown.
+// Buttons next to the seed; the tab answers "reuse-seed" with the seed of the picture that is shown.
 export function seedTools(form) {
   const root = make("div", "field-tools seed-tools");
   const random = icon("⚂", "Random seed: every picture is another one", () => form.fill({seed: -1}));

@@ -4,6 +4,7 @@ import {makeCombobox} from "../combobox.js";
 import {unitsField} from "../control/units.js";
 import {button, make} from "../core.js";
 import {imageField} from "./images.js";
+import {pictureList} from "./picture_list.js";
 import {UPSCALER_LISTS, addUpscalerTools} from "./upscaler_tools.js";
 
 const NUMBERS = ["slider", "number"];
@@ -71,7 +72,7 @@ function slider(field, id) {
   range.min = field.min;
   range.max = field.max;
   range.step = field.step;
-  range.tabIndex = -1;  // the box beside it is the one for the keyboard
+  range.tabIndex = -1;  // the box next to it is the one for the keyboard
   range.setAttribute("aria-hidden", "true");
   const show = () => range.style.setProperty("--share", `${(100 * (range.value - field.min)) / (field.max - field.min)}%`);
   range.oninput = () => { control.box.value = range.value; show(); };
@@ -133,7 +134,7 @@ function filteredChoice(field, id, options) {
 }
 
 // A list of choices; `options` is [[label, value]], or a list of values that are their own labels.
-const SECOND_UPSCALER = "_upscaler_2";  // beside the list of the first one
+const SECOND_UPSCALER = "_upscaler_2";  // next to the list of the first one
 
 function choice(field, id, options) {
   if (FILTERED_LISTS.includes(field.list)) return filteredChoice(field, id, options);
@@ -147,9 +148,12 @@ function choice(field, id, options) {
   offer(options);
   const set = (next) => {
     const value = next ?? "";
+    list.querySelector("[data-missing]")?.remove();
     list.value = value;
     if (list.value !== String(value)) {  // what is no longer offered is shown all the same, and refused in words
-      list.append(new Option(`${value} (missing)`, value));
+      const missing = new Option(`${value} (missing)`, value);
+      missing.dataset.missing = "yes";
+      list.append(missing);
       list.value = value;
     }
   };
@@ -236,7 +240,7 @@ function addHelp({root, box}, field) {
   });
 }
 
-const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, units: unitsField};
+const MAKERS = {number, slider, text, seed, check, choice, choices, radio, image: imageField, images: pictureList, units: unitsField};
 
 // Returns the control of a field; `lists` holds the choices that the server knows, by name.
 export function makeField(field, id, lists) {

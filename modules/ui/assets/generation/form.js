@@ -5,11 +5,11 @@ import {seedTools, sizeTools} from "./field_tools.js";
 import {keep, kept} from "./kept_values.js";
 
 const KEEP_DELAY_MS = 400;
-// Tools that stand beside or below a field.
+// Tools next to or below a field.
 const TOOLS = {height: sizeTools, seed: seedTools};
 
 export class Form {
-  // Controls that stand elsewhere, such as the prompts, are in `placed`, by name.
+  // Controls that are placed elsewhere, such as the prompts, are in `placed`, by name.
   constructor(schema, {lists, settings}, placed = {}) {
     this.schema = schema;
     this.lists = lists;
@@ -44,7 +44,7 @@ export class Form {
     root.id = `${this.schema.prefix}_${section.title.toLowerCase().replace(/\W+/g, "_")}`;
     details.append(make("summary", "", section.title), ...section.rows.map((row) => this.#row(row)));
     root.append(details);
-    if (section.switch) {  // beside the title, not in it: one control may not hold another
+    if (section.switch) {  // next to the title, not in it: one control may not hold another
       const {root: check, box} = this.#control(section.switch);
       check.replaceChildren(box);  // the title names it
       details.firstChild.after(make("p", "field-help", this.schema.fields[section.switch].help));

@@ -2,7 +2,7 @@
 import {button, call, make, upload} from "../core.js";
 
 const SHOWN_AFTER_MS = 300;  // an upload that takes no longer has no progress to show
-const fields = new Set();    // all image fields of the page, in the order of their making
+const fields = new Set();    // all image fields of the page {root, image, take}, in the order of their making
 
 // Returns the image file among files that were dropped or pasted, or the first of them: the server says what is wrong.
 function pick(files) {
@@ -19,6 +19,12 @@ function onPaste(event) {
   if (!file || !field || event.defaultPrevented) return;
   event.preventDefault();
   field.take(file);
+}
+
+// Lets a field take pictures that are pasted on the page.
+export function acceptPastes(field) {
+  if (!fields.size) document.addEventListener("paste", onPaste);
+  fields.add(field);
 }
 
 // Makes an element a place where a file can be dropped.
@@ -51,8 +57,9 @@ export function dropZone(id, label, words) {
   return {root, input, say: (other = words) => { text.textContent = other; }};
 }
 
-// Returns the control {root, get, set, take, image}. Its value is {id, width, height} of an upload, or null; the request
-// gets the id. "image-changed" on the root tells of every new value.
+// Returns the control {root, get, set, take, image, offerMore}. Its value is {id, width, height} of an upload, or null; the request
+// gets the id. "image-changed" on the root tells of every new value. `offerMore(take)` lets it take several files at once: those
+// after the first are handed on; null for one alone.
 export function imageField(field, id) {
   const root = make("div", "field field-image");
   root.id = id;
@@ -69,6 +76,7 @@ export function imageField(field, id) {
   progress.setAttribute("aria-label", `Uploading: ${field.label}`);
   let value = null;
   let turn = 0;  // number of the latest file or value: an earlier one that arrives later is dropped
+  let takeMore = null;
 
   function show(problem = "") {
     words.textContent = problem;
@@ -131,18 +139,29 @@ export function imageField(field, id) {
     }
   }
 
+  function takeAll(files) {
+    const first = takeMore ? files[0] : pick(files);
+    if (!first) return;
+    take(first);
+    if (files.length > 1) takeMore?.([...files].filter((file) => file !== first));
+  }
+
   zone.input.onchange = () => {
-    if (zone.input.files[0]) take(zone.input.files[0]);
+    takeAll([...zone.input.files]);
     zone.input.value = "";  // so that the same file can be chosen again
   };
   // What is chosen in the box is no value of the form yet.
   zone.input.addEventListener("input", (event) => event.stopPropagation());
-  acceptDrops(root, (files) => take(pick(files)));
+  acceptDrops(root, takeAll);
   root.append(make("span", "field-label", field.label), zone.root, frame, size, progress, words);
   const control = {
     root, take, clear: () => change(null),
     get: () => value?.id ?? null,
     image: () => value,
+    offerMore: (its) => {
+      takeMore = its;
+      zone.input.multiple = Boolean(its);
+    },
     set: (next) => {
       if (typeof next === "string") {
         if (next !== value?.id) restore(next);
@@ -153,8 +172,7 @@ export function imageField(field, id) {
       }
     },
   };
-  if (!fields.size) document.addEventListener("paste", onPaste);
-  fields.add(control);
+  acceptPastes(control);
   show();
   return control;
 }

@@ -37,7 +37,7 @@ function notice(kind, text) {
 
 // Builds the output of a form. `submit()` starts a job with its values and resolves to the job's id; `fill(values)` sets
 // some of them. Returns {root, side, generate, run, follow, interrupt, skip, isBusy, selected}: `root` is the panel, `side`
-// stands beside the prompts, `follow(id)` goes on with any job or group of jobs once those before it have ended.
+// is placed next to the prompts, `follow(id)` goes on with any job or group of jobs once those before it have ended.
 export function buildOutput(schema, submit, fill) {
   const {prefix} = schema;
   const root = make("div", "output"), refusal = make("div", "output-messages"), messages = make("div", "output-messages");
@@ -47,7 +47,7 @@ export function buildOutput(schema, submit, fill) {
   let waiting = [];        // ids of this tab's jobs that come after it
   let link = null;         // to the current job
   let size = [0, 0];       // of the current job's pictures
-  let table = null;        // of the current or last job, if it is a script whose cells stand in one
+  let table = null;        // of the current or last job, if it is a script with a table of its cells
   let isInSight = true, sending = 0, isForever = false, isStopping = false, stopsWhenSent = false, canSkip = false, fetching = null;
 
   const view = buildView({

@@ -49,7 +49,7 @@ export class PictureView {
 
   get size() { return {width: this.picture?.width ?? 0, height: this.picture?.height ?? 0}; }
 
-  // Loads and shows the picture at an address; null shows none. It is decoded beside the page's own work.
+  // Loads and shows the picture at an address; null shows none. It is decoded off the main thread.
   async show(url) {
     if (url === this.url) return;
     this.url = url;

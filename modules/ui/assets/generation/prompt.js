@@ -1,4 +1,4 @@
-// Prompt and negative prompt: boxes that grow with their text, their token counts, and the small tools beside Generate.
+// Prompt and negative prompt: boxes that grow with their text, their token counts, and the small tools next to Generate.
 import {call, make} from "../core.js";
 import {iconButton} from "../icons.js";
 import {makeField} from "./fields.js";
@@ -60,7 +60,7 @@ function promptField(schema, name, onChange) {
   return {...control, counter, set, replace: (value) => { if (box.value !== value) replaceText(box, 0, box.value.length, value); }};
 }
 
-// Builds the prompts of a form: {root, side, controls, connect}. `side` stands under Generate; `connect(tab)` is called once
+// Builds the prompts of a form: {root, side, controls, connect}. `side` is placed under Generate; `connect(tab)` is called once
 // the form and its tab are there.
 export function buildPrompts(schema, lists) {
   const root = make("div", "prompts"), side = make("div", "prompt-tools");
@@ -81,7 +81,7 @@ export function buildPrompts(schema, lists) {
   drawn.hidden = true;
   let counted = "", isCounting = false;
 
-  // Asks for the counts of what stands in the boxes now, one question at a time.
+  // Asks for the counts of the current texts, one question at a time.
   async function count() {
     const steps = Number(tab?.form.controls.steps?.get()) || 20;
     const values = {prompt: prompt.get(), negative_prompt: negative.get(), styles: styles.control.get(), steps};

@@ -1,4 +1,4 @@
-// A generation tab: prompts on top, Generate beside them, the form below, and the output that stays in sight.
+// A generation tab: prompts on top, Generate next to them, the form below, and the output that stays in sight.
 import {call, make} from "../core.js";
 import {listen, load, schemas, scriptSchemas} from "../page_state.js";
 import {register} from "../tabs.js";

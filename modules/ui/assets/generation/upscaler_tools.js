@@ -1,4 +1,4 @@
-// "Get the upscalers": beside a list of upscalers, as long as those of the catalogue are not there.
+// "Get the upscalers": next to a list of upscalers, as long as those of the catalogue are not there.
 import {button, call, make} from "../core.js";
 import {listen, refresh} from "../page_state.js";
 

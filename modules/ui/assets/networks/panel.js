@@ -134,13 +134,15 @@ class Panel {
   async #toggle() {
     keep({[`open-${this.prefix}`]: this.root.open});
     if (!this.root.open || this.browser) return;
+    const cards = load("networks");
+    cards.catch(() => {});  // told below
     const {Browser} = await import("./browser.js");
     if (this.browser) return;
     this.browser = new Browser(this);
     this.root.append(this.browser.root);
     this.browser.list();
     try {
-      await load("networks");
+      await cards;
     } catch (error) {
       this.browser.say(error.message, true);
     }

@@ -1,4 +1,4 @@
-// Generate with its menu; Interrupt and Skip stand beside it while a job runs.
+// Generate with its menu; Interrupt and Skip are next to it while a job runs.
 import {button, make} from "../core.js";
 
 // actions: {run(where), forever(), interrupt(), skip()}. Returns {root, generate, draw}.

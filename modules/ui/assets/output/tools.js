@@ -79,7 +79,7 @@ export function buildTools({prefix, generates, current, onProblem}) {
   const sends = make("span", "output-sends");
   root.append(download, zip, folder, sends, how);
 
-  // The image that a shot stands for: a grid stands for the first one.
+  // The image that belongs to a shot: to a grid the first one.
   function imageOf({shot, shots}) {
     return shot.image ?? shots.find((other) => other.kind === "image").image;
   }

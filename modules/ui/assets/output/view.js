@@ -32,17 +32,17 @@ export function buildView(options) {
   live.append(preview);
   live.hidden = preview.hidden = true;
   const progress = make("div", "output-progress"), bar = make("div", "output-bar"), done = make("div", "output-done");
-  const words = make("p", "output-words"), told = make("p", "unseen");
+  const words = make("p", "output-words"), announcer = make("p", "unseen");
   bar.setAttribute("role", "progressbar");
   bar.setAttribute("aria-label", "Progress of the job");
-  told.setAttribute("role", "status");
+  announcer.setAttribute("role", "status");
   bar.append(done);
   progress.append(bar, words);
   progress.hidden = true;
-  stage.append(content, live, progress, told);
+  stage.append(content, live, progress, announcer);
   const strip = buildStrip({onSelect: (index) => select(index), onTiles: showTiles, onChoose: options.onSelect});
   root.append(stage, strip.root);
-  let table = null;  // a script's cells; it stands where the tiles of another job are
+  let table = null;  // a script's cells; it replaces the tiles of another job
   // `isFresh`: the shots are those of the running job, not of the one before.
   let shots = [], index = 0, isTiled = false, isPinned = false, isRunning = false, isFresh = false, imageCount = 0, showCount = 0;
 
@@ -197,7 +197,7 @@ export function buildView(options) {
     root.classList.add("busy");
     done.style.width = "0";
     bar.removeAttribute("aria-valuenow");
-    words.textContent = told.textContent = text;
+    words.textContent = announcer.textContent = text;
     if (!shots.length) draw();
   }
 
@@ -209,7 +209,7 @@ export function buildView(options) {
     done.style.width = `${percent}%`;
     bar.setAttribute("aria-valuenow", percent);
     words.textContent = describe(status);
-    if (told.textContent !== status.phase) told.textContent = status.phase;
+    if (announcer.textContent !== status.phase) announcer.textContent = status.phase;
     if (imageCount !== status.image_count) {
       imageCount = status.image_count;
       drawStrip();
@@ -227,7 +227,7 @@ export function buildView(options) {
 
   // Says what keeps a job waiting, without a bar that pretends to know.
   function say(text, isLost = false) {
-    words.textContent = told.textContent = text;
+    words.textContent = announcer.textContent = text;
     root.classList.toggle("lost", isLost);
   }
 
@@ -250,7 +250,7 @@ export function buildView(options) {
   draw();
   return {
     root, begin, advance, say, show, setTable, end, clear,
-    announce: (text) => { told.textContent = text; },
+    announce: (text) => { announcer.textContent = text; },
     shot: () => shots[index] ?? null,
     shots: () => shots,
     chosen: () => strip.chosen(),

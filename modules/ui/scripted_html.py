@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gradio as gr
+
+from modules.engine.engine import Engine
 
 
 def build_scripted_html(html: str, script: str, elem_id: str) -> gr.HTML:
@@ -18,3 +22,13 @@ def build_scripted_html(html: str, script: str, elem_id: str) -> gr.HTML:
     """
     mount = f'webui.mount("{script}", element)'
     return gr.HTML(html_template=html, js_on_load=mount, padding=False, elem_id=elem_id)
+
+
+def scripted_tab(html: str, script: str, elem_id: str) -> Callable[[Engine], None]:
+    """Return the `build` of a tab that has one such component alone; see `build_scripted_html`."""
+
+    def build(engine: Engine) -> None:
+        del engine  # the browser calls the /internal routes
+        build_scripted_html(html, script, elem_id)
+
+    return build
