@@ -239,6 +239,11 @@ def stock_pipeline(path: Path, dtype: Any) -> Any:
 
 
 def _diffusers(path: Path, dtype: Any) -> Callable[[], Any]:
+    # The import takes seconds, and is no part of loading; ours are made before `work`, too.
+    from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+    del StableDiffusionPipeline, StableDiffusionXLPipeline
+
     def work() -> Any:
         pipeline = stock_pipeline(path, dtype)
         second = getattr(pipeline, "text_encoder_2", None)
