@@ -130,7 +130,7 @@ def _read(file: FileStateDict, key: str, places: Tensor, is_computed: bool) -> T
         file: The file.
         key: The tensor.
         places: Of the values in the file.
-        is_computed: Whether values in 8 bits become float16, multiplied by the scale that ComfyUI stores beside them.
+        is_computed: Whether values in 8 bits become float16, multiplied by the scale that ComfyUI stores next to them.
     """
     values = file.read(places)
     if not is_computed or values.dtype not in _FLOAT8:

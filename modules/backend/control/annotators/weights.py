@@ -33,7 +33,7 @@ def load_network(
         make: Makes it; its names are those of the file.
         file: The file.
         device: Of the network.
-        prefix: What the file's names begin with besides.
+        prefix: Prefix of the file's names that those of the network lack.
         unused: What names begin with that only served training.
 
     Raises:
