@@ -15,6 +15,7 @@ from modules.infotext.foreign.dialects import DIALECTS
 from modules.infotext.foreign.json_formats import JSON_FORMATS
 from modules.models.families import FAMILIES
 from modules.models.kinds import KINDS
+from modules.models.merging.recipes import RECIPES
 from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.requests.tasks import TASKS
 from modules.params.settings.sections import SECTIONS
@@ -42,6 +43,7 @@ def register(webui: Registries) -> None:
     _add(webui.tasks, TASKS)
     _add(webui.job_kinds, JOB_KINDS)
     _add(webui.scripts, SCRIPTS)
+    _add(webui.recipes, RECIPES)
     _add(webui.settings_sections, SECTIONS)
     _add(webui.routers, ROUTERS)
     if webui.serves_page:

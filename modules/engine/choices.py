@@ -10,7 +10,6 @@ from modules.engine.registries import Registries
 from modules.images.preprocessors.table import list_preprocessors
 from modules.models.index import ModelIndex
 from modules.models.kinds import HYPERNETWORK, VAE
-from modules.models.merging.recipes import RECIPES
 from modules.models.networks.network_kinds import LORA
 from modules.models.upscaler_list import UpscalerList
 from modules.models.vaes import NO_VAE, vae_names
@@ -50,7 +49,7 @@ CHOICES: Mapping[str, Callable[[ChoiceSources], list[str]]] = {
         NO_MODEL,
         *(model.title for model in sources.models.control.models()),
     ],
-    "merge recipes": lambda _: RECIPES.names(),
+    "merge recipes": lambda sources: sources.registries.recipes.names(),
     "merge vaes": lambda sources: [NO_VAE, *(file.name for file in sources.models.files(VAE))],
     "styles": lambda sources: sources.styles.names(),
     "options": lambda sources: list(sources.registries.settings_class.model_fields),

@@ -18,6 +18,7 @@ from modules.infotext.foreign.dialects import Dialect
 from modules.infotext.foreign.json_formats import JsonFormat
 from modules.models.families import Family
 from modules.models.kinds import ModelKind
+from modules.models.merging.recipes import Recipe
 from modules.models.upscaling.upscalers import Upscaler
 from modules.params.requests.job_request import JobRequest
 from modules.params.requests.tasks import Task
@@ -83,6 +84,7 @@ class Registries:
         tasks: What a request that generates images can ask for.
         job_kinds: The kinds of jobs that generate no images.
         scripts: Generators over requests.
+        recipes: Ways of making one checkpoint of others.
         settings_sections: Sections of the Settings tab, with the options of extensions.
         tabs: Tabs of the page.
         routers: Routes of the HTTP API.
@@ -106,6 +108,7 @@ class Registries:
     tasks: Registry[Task] = field(default_factory=lambda: Registry("task"))
     job_kinds: Registry[JobKind] = field(default_factory=lambda: Registry("kind of job"))
     scripts: Registry[Script] = field(default_factory=lambda: Registry("script"))
+    recipes: Registry[Recipe] = field(default_factory=lambda: Registry("recipe"))
     settings_sections: Registry[SettingsSection] = field(
         default_factory=lambda: Registry("settings section")
     )
@@ -135,7 +138,12 @@ class Registries:
     def plan_tables(self) -> PlanTables:
         """Return the tables of the planner."""
         return PlanTables(
-            self.samplers, self.schedules, self.upscalers, self.tasks, self.step_extensions
+            self.samplers,
+            self.schedules,
+            self.upscalers,
+            self.tasks,
+            self.recipes,
+            self.step_extensions,
         )
 
     def check_options(self) -> None:

@@ -19,6 +19,7 @@ from modules.core.errors import WebUIError
 from modules.core.registry import Registry
 from modules.engine.extensions.record import ExtensionRecord
 from modules.engine.registries import Registries, Router, Tab
+from modules.models.merging.recipes import Recipe
 from modules.models.upscaling.upscalers import Upscaler, UpscalerFunction
 from modules.plan.step_extensions import ExtensionFailed, naming_extension
 from modules.scripts.protocol import Cell
@@ -63,6 +64,7 @@ class Border:
             ),
         }
         contained["upscalers"] = _contain(new.upscalers, old.upscalers, self._contain_upscaler)
+        contained["recipes"] = _contain(new.recipes, old.recipes, self._contain_recipe)
         for table, names in _RUNS.items():
             contained[table] = self._contain_calls(new, old, table, dict.fromkeys(names))
         for table, fallbacks in _FALLBACKS.items():
@@ -161,6 +163,12 @@ class Border:
 
         function = self._name_errors(enlarge_image, row.name)
         return replace(row, method=UpscalerFunction(function))
+
+    def _contain_recipe(self, row: Recipe) -> Recipe:
+        """Return the recipe with where its formula's errors are kept; the backend looks at what it returns."""
+        if row.formula is None:
+            raise ValueError(f"The recipe '{row.name}' has no formula.")
+        return replace(row, report=self._record.report)
 
     def _contain_tab(self, tab: Tab) -> Tab:
         """Return the tab with a `build` that shows an error in the tab, and its script's address."""

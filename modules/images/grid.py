@@ -70,7 +70,7 @@ def paste_cells(
     origin: tuple[int, int] = (0, 0),
     margin: int = 0,
 ) -> None:
-    """Paste images into a grid, row by row.
+    """Paste images into a grid, row by row, each in the middle of its cell.
 
     Args:
         grid: Changed.
@@ -82,6 +82,6 @@ def paste_cells(
     """
     for index, image in enumerate(images):
         if image is not None:
-            x = origin[0] + index % columns * (size[0] + margin)
-            y = origin[1] + index // columns * (size[1] + margin)
+            x = origin[0] + index % columns * (size[0] + margin) + (size[0] - image.width) // 2
+            y = origin[1] + index // columns * (size[1] + margin) + (size[1] - image.height) // 2
             grid.paste(image, (x, y))

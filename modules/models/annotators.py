@@ -20,10 +20,13 @@ ANNOTATOR_FOLDER = "models/ControlNet/annotators"
 POSE_DETECTOR, POSE_POINTS = "pose_detection", "pose_landmark_full"
 HAND_POINTS, FACE_POINTS = "hand_landmark_full", "face_landmark"
 BODY_MODEL, HAND_MODEL, FACE_MODEL = "body_pose_model", "hand_pose_model", "facenet"
+PEOPLE_MODEL, WHOLE_BODY_MODEL = "yolox_l", "dw-ll_ucoco_384"
 DEPTH_FILE = "dpt_hybrid-midas-501f0c75"
 _LLLYASVIEL = "huggingface.co/lllyasviel/Annotators"
 _TEED = "huggingface.co/bdsqlsz/qinglong_controlnet-lllite (Annotators)"
 _ANYLINE = "huggingface.co/TheMistoAI/MistoLine (Anyline)"
+_DWPOSE = "huggingface.co/yzd-v/DWPose"
+_MOBILE_SAM = "huggingface.co/dhkim2810/MobileSAM"
 _DEPTH_ANYTHING = "huggingface.co/spaces/LiheYoung/Depth-Anything"
 _DEPTH_ANYTHING_2 = "huggingface.co/depth-anything/Depth-Anything-V2"
 _DEPTH_HINT = (
@@ -40,11 +43,13 @@ class FileSet:
         stems: Their names, without endings.
         source: Where they are published; "" for the networks of MediaPipe, which the Models tab gets.
         ending: Of the published files.
+        owner: Whose they are, where those of MediaPipe serve, too.
     """
 
     stems: tuple[str, ...]
     source: str = _LLLYASVIEL
     ending: str = ".pth"
+    owner: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def _of_file(stem: str, *names: str) -> tuple[Annotator, ...]:
 def _of_poses(name: str, *, hand: bool = False, face: bool = False) -> Annotator:
     """Return a row that OpenPose's own networks serve, or else those of MediaPipe."""
     models = (BODY_MODEL, *((HAND_MODEL,) if hand else ()), *((FACE_MODEL,) if face else ()))
-    return Annotator(name, (FileSet(models), _of_mediapipe(hand=hand, face=face)))
+    return Annotator(name, (FileSet(models, owner="OpenPose"), _of_mediapipe(hand=hand, face=face)))
 
 
 def _of_mediapipe(*, hand: bool, face: bool) -> FileSet:
@@ -93,6 +98,12 @@ ANNOTATORS: Registry[Annotator] = Registry(
         *_of_file("netG", "lineart_anime"),
         *_of_file("mlsd_large_512_fp32", "mlsd"),
         *_of_file("upernet_global_small", "seg_ufade20k"),
+        *_of_file("res101", "depth_leres"),
+        Annotator("depth_zoe", (FileSet(("ZoeD_M12_N",), ending=".pt"),)),
+        Annotator("normal_bae", (FileSet(("scannet",), ending=".pt"),)),
+        *_of_file("250_16_swin_l_oneformer_ade20k_160k", "seg_ofade20k"),
+        *_of_file("150_16_swin_l_oneformer_coco_100ep", "seg_ofcoco"),
+        Annotator("mobile_sam", (FileSet(("mobile_sam",), _MOBILE_SAM, ".pt"),)),
         Annotator("teed", (FileSet(("7_model",), _TEED),)),
         Annotator("anyline", (FileSet(("MTEED",), _ANYLINE),)),
         Annotator(
@@ -114,7 +125,13 @@ ANNOTATORS: Registry[Annotator] = Registry(
         _of_poses("openpose_face", face=True),
         _of_poses("openpose_faceonly", face=True),
         _of_poses("openpose_full", hand=True, face=True),
-        Annotator("dw_openpose_full", (_of_mediapipe(hand=True, face=True),)),
+        Annotator(
+            "dw_openpose_full",
+            (
+                FileSet((PEOPLE_MODEL, WHOLE_BODY_MODEL), _DWPOSE, ".onnx", "DWPose"),
+                _of_mediapipe(hand=True, face=True),
+            ),
+        ),
     ),
 )
 
@@ -186,7 +203,9 @@ def _missing(
         hint = "Get them in the Models tab: MediaPipe poses, hands and faces for OpenPose."
         for other in annotator.sets[:-1]:
             own = _join([stem + other.ending for stem in other.stems])
-            hint += f" Or put OpenPose's own, {own}, from {other.source} into {ANNOTATOR_FOLDER}."
+            hint += (
+                f" Or put {other.owner}'s own, {own}, from {other.source} into {ANNOTATOR_FOLDER}."
+            )
     else:
         is_one = len(lacking(files)) == 1
         message = f"'{preprocessor}' needs the {'file' if is_one else 'files'} {names}."

@@ -255,7 +255,7 @@ KINDS: tuple[ModelKind, ...] = (
         ANNOTATOR,
         "annotator",
         lambda paths: paths.model_folders("ControlNet/annotators", "ControlNetPreprocessor"),
-        (".pth", ".pt", ".safetensors", ".tflite"),
+        (".pth", ".pt", ".safetensors", ".tflite", ".onnx"),
         # No conditions: an annotator is found by its file's name (`models/annotators`).
     ),
     ModelKind(

@@ -24,7 +24,8 @@ class ExtensionFailed(WebUIError):
     status_code: ClassVar[int] = 500
 
 
-def _log_error(problem: str, error: BaseException) -> str:
+def log_error(problem: str, error: BaseException) -> str:
+    """Log an error of an extension whose row has no `report`, and return it as a sentence."""
     sentence = f"An extension {problem}. {reason_of(error)}"
     logger.warning("%s", sentence, exc_info=error)
     return sentence
@@ -49,7 +50,7 @@ class StepExtensionRow:
     make: Callable[[Any], Any]  # Any: the classes are the backend's
     applies: Callable[[GenerationRequest, Settings], bool]
     options: tuple[str, ...] = ()
-    report: Callable[[str, BaseException], str] = _log_error
+    report: Callable[[str, BaseException], str] = log_error
 
     def is_in(self, request: GenerationRequest, settings: Settings) -> bool:
         """Return whether it takes part in a pass.

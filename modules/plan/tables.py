@@ -7,6 +7,7 @@ from pathlib import Path
 
 from modules.core.registry import Registry
 from modules.models.index import ModelIndex
+from modules.models.merging.recipes import RECIPES, Recipe
 from modules.models.upscaling.upscalers import UPSCALERS, Upscaler
 from modules.params.requests.tasks import TASKS, Task
 from modules.plan.step_extensions import StepExtensionRow, no_step_extensions
@@ -22,6 +23,7 @@ class PlanTables:
     schedules: Registry[Schedule] = SCHEDULES
     upscalers: Registry[Upscaler] = UPSCALERS
     tasks: Registry[Task] = TASKS
+    recipes: Registry[Recipe] = RECIPES
     step_extensions: Registry[StepExtensionRow] = field(default_factory=no_step_extensions)
 
 

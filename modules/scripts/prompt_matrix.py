@@ -17,6 +17,10 @@ from modules.scripts.protocol import Cell, CellResult, Script, ScriptResult, Scr
 
 # 2 ** 10 pictures; the grid of more at 512 pixels a side has too many for any image format.
 _MAX_VARIABLE_PARTS = 10
+_NOTHING_TO_COMBINE = (
+    "The {} prompt has no | in it, so there is one picture: write a | before each part that comes and goes, such as a"
+    " cat|in a hat|at night."
+)
 _DELIMITERS = {"comma": ", ", "space": " "}
 
 
@@ -59,15 +63,10 @@ def run_prompt_matrix(request: GenerationRequest, args: PromptMatrixArgs) -> Scr
         args: How prompts are combined.
 
     Raises:
-        UserError: there is nothing to combine, or too much.
+        UserError: there is too much to combine.
     """
     field = "prompt" if args.prompt_type == "positive" else "negative_prompt"
     first, *parts = getattr(request, field).split("|")
-    if not parts:
-        raise UserError(
-            f"The {args.prompt_type} prompt has no | in it, so there is nothing to combine.",
-            "Write a | before each part that comes and goes, such as: a cat|in a hat|at night.",
-        )
     if len(parts) > _MAX_VARIABLE_PARTS:
         raise UserError(
             f"{len(parts)} parts have {2 ** len(parts)} combinations; at most {_MAX_VARIABLE_PARTS} parts after the "
@@ -105,10 +104,11 @@ def _make_result(
     results: Sequence[CellResult], parts: list[str], args: PromptMatrixArgs
 ) -> ScriptResult:
     made = [result.images[0] if result.images else None for result in results]
+    notes = () if parts else (_NOTHING_TO_COMBINE.format(args.prompt_type),)
     if not any(made):
-        return ScriptResult()
+        return ScriptResult(notes)
     legend = matrix_legend(parts, args.margin_size)
-    return ScriptResult(images=(make_script_grid(made, 2 ** (len(parts) // 2), legend),))
+    return ScriptResult(notes, images=(make_script_grid(made, 2 ** (len(parts) // 2), legend),))
 
 
 PROMPT_MATRIX = Script(

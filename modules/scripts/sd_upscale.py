@@ -65,7 +65,7 @@ def check_sd_upscale(
     if request.init_image is None:
         raise UserError("SD upscale has no picture to enlarge.", "Add one.")
     check_overlap(request, args.overlap)
-    if args.upscaler != NO_UPSCALER:
+    if args.upscaler.casefold() != NO_UPSCALER.casefold():
         yield "Upscaler", upscale_request(request.init_image, args.upscaler, args.scale_factor)
 
 
@@ -80,7 +80,8 @@ def run_sd_upscale(request: InitImageRequest, args: SDUpscaleArgs) -> ScriptRun:
         UserError: the image could not be enlarged.
     """
     assert request.init_image is not None, "requests_to_check refuses a request without one"
-    enlarged = yield from upscale(request.init_image, args.upscaler, args.scale_factor)
+    enlarged, name = yield from upscale(request.init_image, args.upscaler, args.scale_factor)
+    args = args.model_copy(update={"upscaler": name})
     tiling = make_tiling(enlarged.size, (request.width, request.height), args.overlap)
     count = len(tiling.boxes())
     results = yield [

@@ -39,3 +39,13 @@ def test_a_grid_with_too_many_pixels_is_not_made():
     images = [Image.new("RGB", (8, 8))] * 2
     assert make_grid(images, 1, GridSettings(), max_pixels=127) is None
     assert make_grid(images, 1, GridSettings(), max_pixels=128) is not None
+
+
+def test_a_smaller_image_is_in_the_middle_of_its_cell():
+    images = [Image.new("RGB", (8, 3), "red"), Image.new("RGB", (3, 8), "green")]
+    result = make_grid(images, 1, GridSettings(n_rows=1, grid_background_color="#123456"))
+    assert result is not None and result.size == (16, 8)
+    assert result.getbbox() == (0, 0, 16, 8)
+    reds = [y for y in range(8) if result.getpixel((0, y)) == (255, 0, 0)]
+    greens = [x for x in range(8, 16) if result.getpixel((x, 0)) == (0, 128, 0)]
+    assert (reds, greens) == ([2, 3, 4], [10, 11, 12])

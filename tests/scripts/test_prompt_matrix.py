@@ -64,13 +64,16 @@ def test_the_grid_shows_all_with_margins_and_leaves_failed_ones_empty(tmp_path: 
     assert corners == [(255, 255, 255), (0, 0, 255), (0, 0, 255), (0, 0, 255)]
 
 
-@pytest.mark.parametrize(
-    ("prompt", "message"),
-    [
-        ("a cat", r"The positive prompt has no \| in it"),
-        ("a" + "|b" * 20, "20 parts have 1048576 combinations; at most 10 parts"),
-    ],
-)
-def test_a_prompt_without_parts_or_with_too_many_is_refused(prompt: str, message: str):
-    with pytest.raises(UserError, match=message):
-        next(run_prompt_matrix(CAT.replace(prompt=prompt), PromptMatrixArgs()))
+def test_a_prompt_without_parts_is_one_picture_with_a_grid_and_a_note(tmp_path: Path):
+    single = CAT.replace(prompt="a cat")
+    _, requests, result = run_script(run_prompt_matrix(single, PromptMatrixArgs()), tmp_path)
+    assert [request.prompt for request in requests] == ["a cat"]
+    (made,) = result.images
+    assert callable(made.image) and made.image(GridSettings()).size == (64, 64)
+    assert result.notes[0].startswith("The positive prompt has no | in it, so there is one picture")
+
+
+def test_a_prompt_with_too_many_parts_is_refused():
+    crowded = CAT.replace(prompt="a" + "|b" * 20)
+    with pytest.raises(UserError, match="20 parts have 1048576 combinations; at most 10 parts"):
+        next(run_prompt_matrix(crowded, PromptMatrixArgs()))

@@ -13,13 +13,15 @@ from modules.core.errors import UserError
 from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
 from modules.params.requests.img2img import Img2ImgRequest
+from modules.params.results import GeneratedImage
 from modules.params.settings.saving import GridSettings
 from modules.scripts.outpainting_mk2 import OutpaintingMk2Args, run_outpainting_mk2
+from modules.scripts.parts.upscale_cells import upscale
 from modules.scripts.poor_mans_outpainting import (
     PoorMansOutpaintingArgs,
     run_poor_mans_outpainting,
 )
-from modules.scripts.protocol import ScriptImage
+from modules.scripts.protocol import CellResult, ScriptImage
 from modules.scripts.sd_upscale import SD_UPSCALE, SDUpscaleArgs, check_sd_upscale, run_sd_upscale
 from tests.scripts.script_runs import run_script
 
@@ -74,6 +76,18 @@ def test_tiles_that_stay_give_the_enlarged_picture_and_none_of_them_is_shown(tmp
     enlarged = PHOTO.resize((192, 192), Image.Resampling.LANCZOS)
     assert pixels(made).tobytes() == enlarged.tobytes()
     assert (made.kind, made.seed, made.infotext) == ("image", 5, "a hill\nSeed: 5")
+
+
+def test_an_upscaler_is_named_as_lists_name_it_however_it_was_written(tmp_path: Path):
+    assert REQUEST.init_image is not None
+    steps = upscale(REQUEST.init_image, "lanczos", 1.5)
+    next(steps)
+    PHOTO.save(tmp_path / "enlarged.png")
+    text = 'Postprocess upscale by: 1.5, Postprocess upscaler: "4x, sharp"'
+    enlarged = GeneratedImage(0, 0, text, tmp_path / "enlarged.png", size=PHOTO.size)
+    with pytest.raises(StopIteration) as end:
+        steps.send([CellResult("done", (enlarged,))])
+    assert end.value.value[1] == "4x, sharp"
 
 
 def test_batches_of_tiles_have_a1111s_seeds_and_the_batch_count_makes_several_pictures(

@@ -73,6 +73,8 @@ def test_a_field_an_option_and_a_size_are_axes():
     assert make_requests(x_type="RNG source", x_values="nv")[0].override_settings == {
         "randn_source": "NV"
     }
+    orders = make_requests(CAT.replace(steps=4), x_type="UniPC Order", x_values="2, 9")
+    assert [one.override_settings["uni_pc_order"] for one in orders] == [2, 3]
 
 
 def test_every_axis_is_named_once_and_changes_pictures():
@@ -123,6 +125,10 @@ def test_seeds_vary_along_the_chosen_axes():
     ("args", "words"),
     [
         ({"x_type": "Stepps"}, "X type: There is no axis named 'Stepps'. Did you mean 'Steps' or 'Styles' or 'Hires steps'?"),
+        (
+            {"x_type": "face restore", "x_values": "GFPGAN"},
+            "X type: There is no axis named 'face restore'. Faces are restored in the Extras tab.",
+        ),
         ({"y_type": "Steps"}, "Y axis (Steps) has no values. Write some, or take Nothing."),
         (
             {"x_type": "Steps", "x_values": "a"},

@@ -1,4 +1,4 @@
-"""An extension in a folder: a sampler, a part of every step, their options, a route and a tab.
+"""An extension in a folder: a sampler, a part of every step, their options, a recipe of the merger, a route and a tab.
 
 Copy the folder into `extensions/` of the data folder.
 """
@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from modules.engine.engine import Engine
 from modules.engine.registries import Registries, Router, Tab
+from modules.models.merging.recipes import Recipe
 from modules.params.param import param
 from modules.params.requests.base import GenerationRequest
 from modules.params.settings import Settings
@@ -89,6 +90,13 @@ def has_contrast(request: GenerationRequest, settings: Settings) -> bool:
     return bool(getattr(settings, "latent_contrast"))  # noqa: B009  a field of ContrastSettings
 
 
+def exaggerate(tensors: tuple[Any, ...], multiplier: float, name: str) -> Any:
+    """Return A + (A - B) * M for one tensor of the checkpoints, in the shape and the dtype that A's and B's have together."""
+    del name
+    a, b = tensors
+    return a + multiplier * (a - b)
+
+
 def contrast_router(engine: Engine) -> APIRouter:
     """Return the route that the tab calls."""
     router = APIRouter(prefix="/latent-contrast", include_in_schema=False)
@@ -110,6 +118,16 @@ def register(webui: Registries) -> None:
             make_contrast,
             has_contrast,
             options=("latent_contrast", "latent_contrast_from"),
+        )
+    )
+    webui.recipes.add(
+        Recipe(
+            "Model contrast",
+            "A + (A - B) * M: what A has learned beyond B counts more.",
+            model_count=2,
+            name_format="{a} + {m}({a} - {b})",
+            multiplier_label="Contrast (M)",
+            formula=exaggerate,
         )
     )
     webui.routers.add(Router("latent contrast", contrast_router, is_for_page=True))

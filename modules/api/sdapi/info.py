@@ -67,6 +67,7 @@ def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Tas
     ]  # the lists of A1111 have these alone
     infotexts = [parse_infotext(image.infotext) for image in singles]
     seeds = [image.seed for image in singles]
+    vaes = (infotext.pairs["VAE"] for infotext in infotexts if "VAE" in infotext.pairs)
     info: dict[str, Any] = {
         **_request_fields(request),
         "seed": seeds[0] if seeds else request.seed,
@@ -83,7 +84,10 @@ def make_group_info(group: JobGroup, checkpoint: Checkpoint, tasks: Registry[Tas
         "face_restoration_model": None,
         "sd_model_name": checkpoint.model_name,
         "sd_model_hash": checkpoint.short_hash,
+        "sd_vae_name": next(vaes, None),
+        "sd_vae_hash": None,
         "extra_generation_params": {},
+        "job_timestamp": group.created_at.strftime("%Y%m%d%H%M%S"),
         "clip_skip": group.spec.settings.CLIP_stop_at_last_layers,
         "is_using_inpainting_conditioning": "mask" in tasks.get(request.task).needs,
         "version": "",

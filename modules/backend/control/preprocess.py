@@ -16,6 +16,7 @@ from PIL import Image
 
 from modules.backend.control.annotators.runners import RUNNERS, Runner, to_pixels
 from modules.images.preprocessors.poses import Pose
+from modules.images.preprocessors.regions import Regions
 from modules.images.preprocessors.sizes import Pixels, pad_edges, resize_to_resolution
 from modules.models.files.scan import FileStamp
 from modules.plan.units.preprocessing import ControlImage, Preprocessing
@@ -34,7 +35,7 @@ class Preprocessors:
     def __init__(self, device: torch.device, runners: Mapping[str, Runner] = RUNNERS) -> None:
         self._device = device
         self._runners = runners
-        self._remembered: OrderedDict[Any, ControlImage] = OrderedDict()
+        self._remembered: OrderedDict[Any, ControlImage | Regions] = OrderedDict()
         # The network used last, by what loaded it and its files.
         self._network: tuple[tuple[Callable[..., Any], tuple[FileStamp, ...]], Any] | None = None
 
@@ -55,26 +56,31 @@ class Preprocessors:
             hashlib.sha256(pixels.tobytes()).digest(),
             pixels.shape,
             preprocessing.preprocessor.name,
-            (preprocessing.resolution, preprocessing.a, preprocessing.b, preprocessing.seed),
+            (preprocessing.resolution, preprocessing.a, preprocessing.b),
+            # What a network finds is the same with every seed.
+            0 if preprocessing.needs_device else preprocessing.seed,
             tuple(file.stamp for file in preprocessing.files),
         )
         found = self._remembered.pop(key, None) or self._make(preprocessing, pixels)
         self._remembered[key] = found
         while len(self._remembered) > _MAX_REMEMBERED:
             self._remembered.popitem(last=False)
+        if isinstance(found, Regions):
+            generator = np.random.RandomState(preprocessing.seed)
+            return ControlImage(Image.fromarray(found.paint(generator)))
         return found
 
     def clear(self) -> None:
         """Let the network leave memory."""
         self._network = None
 
-    def _make(self, preprocessing: Preprocessing, pixels: Pixels) -> ControlImage:
+    def _make(self, preprocessing: Preprocessing, pixels: Pixels) -> ControlImage | Regions:
         if preprocessing.needs_device:
             return self._run(preprocessing, pixels)
         return ControlImage(Image.fromarray(preprocessing.compute(pixels)))
 
     @torch.inference_mode()
-    def _run(self, preprocessing: Preprocessing, pixels: Pixels) -> ControlImage:
+    def _run(self, preprocessing: Preprocessing, pixels: Pixels) -> ControlImage | Regions:
         runner = self._runners[preprocessing.preprocessor.annotator]
         small = resize_to_resolution(pixels, preprocessing.resolution)
         network = self._load(runner, preprocessing)
@@ -83,6 +89,8 @@ class Preprocessors:
         if isinstance(drawn, Pose):
             pose = Pose(drawn.people, width, height)
             return ControlImage(Image.fromarray(pose.draw()), pose.to_json())
+        if isinstance(drawn, Regions):
+            return drawn.crop(height, width)
         cut = np.ascontiguousarray(drawn[:height, :width])
         return ControlImage(Image.fromarray(runner.finish(cut)))
 

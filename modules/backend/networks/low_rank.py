@@ -41,7 +41,8 @@ def join_factors(
         memory: Where the factors are, until it is used again.
 
     Returns:
-        None where the changes must be applied one by one: some are no products, do not fit, or have invalid numbers.
+        None where the changes must be applied one by one: some are no products, do not fit, or have invalid numbers,
+        or none of their ranks is used.
 
     Raises:
         BadFile: a LoRA's file was cut short.
@@ -50,6 +51,8 @@ def join_factors(
         return None
     ranks = [_rank(change) for change in changes]
     rows, columns, rank = weight.shape[0], weight[0].numel(), sum(ranks)
+    if not rank:
+        return None
     up = memory[0].take((rows, rank), torch.float32, weight.device)
     down = memory[1].take((rank, columns), torch.float32, weight.device)
     start = 0
@@ -94,9 +97,9 @@ def _is_product(change: LoraChange, weight: Tensor) -> bool:
 
 
 def _rank(change: LoraChange) -> int:
-    """Return how many ranks of a product are used."""
+    """Return how many ranks of a product are used; a negative number leaves so many out."""
     rank = change.file.state_dict[change.file.layers[change.key][_DOWN]].shape[0]
-    return rank if change.use.rank is None else min(rank, change.use.rank)
+    return len(range(rank)[: change.use.rank])
 
 
 def _largest(tensor: Tensor) -> Tensor:

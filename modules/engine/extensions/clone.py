@@ -21,12 +21,14 @@ from modules.engine.extensions.archive import check_folder
 
 TIMEOUT_S = 300.0
 _WATCH_S = 2.0
+_FATAL = "fatal: "
 # A name that begins with a dash would be an option, of git or of ssh.
 _ADDRESS = re.compile(
     r"(?:https?|ssh)://[\w\[][^\s\x00-\x1f'\"<>`|\\^{}]*"
     r"|\w[\w.-]*@\w[\w.-]*:[\w~/][\w./~+-]*"
+    r"|file:///[^\s\x00-\x1f'\"<>`|\\^{}]+"
 )
-_PROTOCOLS = ("http", "https", "ssh")
+_WEB_PROTOCOLS, _FILE_PROTOCOLS = ("http", "https", "ssh"), ("file",)
 _CONFIG = (
     f"core.hooksPath={os.devnull}",
     "core.symlinks=false",
@@ -36,21 +38,22 @@ _CONFIG = (
     "credential.interactive=never",
     "submodule.recurse=false",
     "protocol.allow=never",
-    *(f"protocol.{name}.allow=always" for name in _PROTOCOLS),
 )
 
 
 def check_address(address: str) -> str:
-    """Return the address of a repository, without blanks around it.
+    """Return the address of a repository, without blanks around it; that of a path of this machine begins with file://.
 
     Raises:
-        UserError: git would read something else in it than an address on the web or of ssh.
+        UserError: git would read something else in it than an address on the web, of ssh or of a file.
     """
     address = address.strip()
+    if Path(address).is_absolute():
+        address = Path(address).as_uri()
     if not _ADDRESS.fullmatch(address) or "::" in address.partition("://")[0]:
         raise UserError(
             f"'{address}' is no address of a git repository.",
-            "It begins with https://, http:// or ssh://, or reads user@host:path.",
+            "It begins with https://, http://, ssh:// or file:///, reads user@host:path, or is a whole path.",
         )
     return address
 
@@ -77,7 +80,6 @@ def git_environment(environment: Mapping[str, str], proxy: WebProxy | None) -> d
         "SSH_ASKPASS_REQUIRE": "never",
         "GCM_INTERACTIVE": "never",
         "GIT_SSH_COMMAND": "ssh -o BatchMode=yes",
-        "GIT_ALLOW_PROTOCOL": ":".join(_PROTOCOLS),
         "GIT_LFS_SKIP_SMUDGE": "1",
         "LC_ALL": "C",
     }
@@ -103,13 +105,16 @@ def clone(
             "Git is not installed, and it is what clones a repository.",
             "Install it from git-scm.com, or download the extension as a zip.",
         )
-    config = [word for one in _CONFIG for word in ("-c", one)]
+    # What is on the web never leads to a file of this machine.
+    protocols = _FILE_PROTOCOLS if address.startswith("file:") else _WEB_PROTOCOLS
+    allowed = (*_CONFIG, *(f"protocol.{name}.allow=always" for name in protocols))
+    config = [word for one in allowed for word in ("-c", one)]
     options = ["--quiet", "--single-branch", "--no-recurse-submodules", "--template="]
     command = [git, *config, "clone", *options, "--", address, str(folder)]
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(  # the address has been checked
             command,
-            env=dict(environment),
+            env={**environment, "GIT_ALLOW_PROTOCOL": ":".join(protocols)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=errors,
@@ -120,7 +125,7 @@ def clone(
         finally:
             _end(process)
         if process.returncode != 0:
-            raise WebUIError(f"'{address}' cannot be cloned. {_last_line(errors)}".strip())
+            raise WebUIError(f"'{address}' cannot be cloned. {_first_reason(errors)}".strip())
     check_folder(folder)
 
 
@@ -151,8 +156,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _last_line(errors: IO[bytes]) -> str:
+def _first_reason(errors: IO[bytes]) -> str:
+    """Return what git gave up for; what follows it is advice, and what precedes it progress."""
     errors.seek(0)
     lines = errors.read(2**16).decode("utf-8", errors="replace").strip().splitlines()
-    line = lines[-1].removeprefix("fatal: ") if lines else ""
+    fatal = (line.removeprefix(_FATAL) for line in lines if line.startswith(_FATAL))
+    line = next(fatal, lines[-1] if lines else "")
     return escape(f"{line.rstrip('.')}.") if line else ""

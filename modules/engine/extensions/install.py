@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from modules.core.atomic import open_writer
 from modules.core.errors import BadFile, NotFound, StorageError, UserError, WebUIError
@@ -97,7 +97,7 @@ class Installer:
             WebUIError: it is no extension, its name is taken, or it cannot be cloned.
         """
         address = check_address(address)
-        path = urlsplit(address).path if "://" in address else address.rpartition(":")[2]
+        path = unquote(urlsplit(address).path) if "://" in address else address.rpartition(":")[2]
         name = path.rstrip("/").rpartition("/")[2].removesuffix(".git")
         return self._install(name, lambda folder: clone(address, folder / name, environment))
 

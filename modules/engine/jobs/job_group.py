@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 
 from modules.core.errors import Cancelled, UserError, WebUIError
@@ -43,6 +44,7 @@ class JobGroup:
     def __init__(self, spec: GroupSpec, queue: JobQueue, image_saver: ImageSaver) -> None:
         self.id = spec.id
         self.spec = spec
+        self.created_at = datetime.now()  # in this run
         self.recorded_jobs: dict[str, Job] = {}  # of this run, by the cell's name
         self._queue = queue
         self._saver = image_saver

@@ -45,7 +45,7 @@ def preview_merge(engine: Engine, values: Mapping[str, Any]) -> MergePreview:
     """Return what a merge with the values of the form would give; only headers are read."""
     try:
         request = validate(MergeRequest, values)
-        plan = resolve_merge(request, engine.settings, engine.models)
+        plan = resolve_merge(request, engine.settings, engine.models, engine.registries.recipes)
         layout = plan.lay_out(plan.read_inputs())
         path = plan.choose_path(layout)
         check_free_space(path, layout.size_bytes)

@@ -12,7 +12,7 @@ from modules.images.preprocessors.row import RESOLUTION, Preprocessor, Slider
 _REMOVE_NEAR = Slider("Remove Near %", 0, 0, 100, 0.1)
 _REMOVE_BACKGROUND = Slider("Remove Background %", 0, 0, 100, 0.1)
 _SAFE_STEPS = Slider("Safe Steps", 2, 0, 10, 1)
-_MEDIAPIPE = "by MediaPipe"
+_WHOLE_BODY_NETWORKS = "by MediaPipe, or by DWPose"
 _POSE_NETWORKS = "by MediaPipe, or by OpenPose"
 _SOFT_EDGE = ("SoftEdge",)
 _SCRIBBLE = ("Scribble", "SparseCtrl")
@@ -87,7 +87,16 @@ _DEPTH = (
         resolution=RESOLUTION,
         a=Slider("Normal Background Threshold", 0.4, 0.0, 1.0, 0.01),
     ),
-    *(_network(name, ("Depth",), "", name) for name in ("depth_anything", "depth_anything_v2")),
+    replace(
+        _network("depth_leres", ("Depth",), "", "depth_leres"),
+        a=_REMOVE_NEAR,
+        b=_REMOVE_BACKGROUND,
+    ),
+    _network("normal_bae", ("NormalMap",), "", "normal_bae", 100),
+    *(
+        _network(name, ("Depth",), "", name)
+        for name in ("depth_anything", "depth_anything_v2", "depth_zoe")
+    ),
 )
 
 _EDGES = (
@@ -122,7 +131,7 @@ _POSES = (
             ("openpose_full", 100),
         )
     ),
-    _network("dw_openpose_full", ("OpenPose",), "", "dw_openpose_full", 0, _MEDIAPIPE),
+    _network("dw_openpose_full", ("OpenPose",), "", "dw_openpose_full", 0, _WHOLE_BODY_NETWORKS),
     *(
         unavailable(name, ("OpenPose",), "Use openpose_full.", key=key, resolution=RESOLUTION)
         for name, key in (
@@ -142,18 +151,14 @@ _POSES = (
 )
 
 _UNAVAILABLE_DEPTH = (
-    *(
-        unavailable(name, ("Depth",), "Use depth_midas.", resolution=RESOLUTION, a=a, b=b)
-        for name, a, b in (
-            ("depth_hand_refiner", None, None),
-            ("depth_leres", _REMOVE_NEAR, _REMOVE_BACKGROUND),
-            ("depth_leres++", _REMOVE_NEAR, _REMOVE_BACKGROUND),
-            ("depth_zoe", None, None),
-        )
-    ),
-    replace(
-        unavailable("normal_bae", ("NormalMap",), "Use normal_midas.", resolution=RESOLUTION),
-        priority=100,
+    unavailable("depth_hand_refiner", ("Depth",), "Use depth_midas.", resolution=RESOLUTION),
+    unavailable(
+        "depth_leres++",
+        ("Depth",),
+        "Use depth_leres.",
+        resolution=RESOLUTION,
+        a=_REMOVE_NEAR,
+        b=_REMOVE_BACKGROUND,
     ),
     unavailable(
         "normal_dsine",
@@ -171,19 +176,18 @@ _UNAVAILABLE_LINES = (
     ),
 )
 
-_SEGMENTATION = "Use seg_ufade20k, or paint the segments yourself, and use the module none."
-_SEGMENTS = (_network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),)
-_UNAVAILABLE_SEGMENTS = tuple(
-    replace(
-        unavailable(name, ("Segmentation",), _SEGMENTATION, key=key, resolution=RESOLUTION),
-        priority=priority,
-    )
-    for name, key, priority in (
-        ("seg_ofade20k", "oneformer_ade20k", 100),
-        ("seg_ofcoco", "oneformer_coco", 0),
-        ("seg_anime_face", "anime_face_segment", 0),
-        ("mobile_sam", "", 0),
-    )
+_SEGMENTS = (
+    _network("seg_ofade20k", ("Segmentation",), "oneformer_ade20k", "seg_ofade20k", 100),
+    _network("seg_ofcoco", ("Segmentation",), "oneformer_coco", "seg_ofcoco"),
+    _network("seg_ufade20k", ("Segmentation",), "segmentation", "seg_ufade20k"),
+    _network("mobile_sam", ("Segmentation",), "", "mobile_sam"),
+    unavailable(
+        "seg_anime_face",
+        ("Segmentation",),
+        "Use seg_ufade20k, or paint the segments yourself, and use the module none.",
+        key="anime_face_segment",
+        resolution=RESOLUTION,
+    ),
 )
 
 NETWORK_ROWS: tuple[Preprocessor, ...] = (
@@ -193,5 +197,4 @@ NETWORK_ROWS: tuple[Preprocessor, ...] = (
     *_SEGMENTS,
     *_UNAVAILABLE_DEPTH,
     *_UNAVAILABLE_LINES,
-    *_UNAVAILABLE_SEGMENTS,
 )

@@ -35,6 +35,7 @@ class ResultTensor:
         c: Its key in C where B and C are; "" with Add difference means that there is no difference.
         vae: Its key in the VAE's file that takes its place.
         channels: Only so many input channels are merged; 0 for all.
+        is_merged: Whether it is computed by the recipe's formula.
     """
 
     name: str
@@ -44,6 +45,7 @@ class ResultTensor:
     c: str = ""
     vae: str = ""
     channels: int = 0
+    is_merged: bool = False
 
     @property
     def size_bytes(self) -> int:
@@ -163,13 +165,22 @@ class _Rows:
         for name, key in self.keys[0].items():
             info = self.sources[0].header.tensors[key]
             row = ResultTensor(name, info, a=key)
-            if len(self.keys) > 1 and name in self.keys[1] and _is_merged(name, info):
+            if _is_merged(name, info) and self._has_formula(name):
                 row = self._merge(row)
             elif self.recipe.has_loras:  # changed weights in 8 bits would lose what the LoRA adds
                 row = replace(row, info=info._replace(dtype=_computed(info.dtype)))
             yield row
 
+    def _has_formula(self, name: str) -> bool:
+        """Return whether the recipe has a formula for a tensor of A: one that B has, too, where there is a B."""
+        if len(self.keys) > 1:
+            return name in self.keys[1]
+        return self.recipe.formula is not None
+
     def _merge(self, row: ResultTensor) -> ResultTensor:
+        if len(self.sources) == 1:
+            info = row.info._replace(dtype=_computed(row.info.dtype))
+            return replace(row, info=info, is_merged=True)
         a, b, *rest = self.sources
         key = self.keys[1][row.name]
         info = b.header.tensors[key]
@@ -186,7 +197,8 @@ class _Rows:
                 if not _fits(info.shape, third.shape):
                     raise _make_shape_error(replace(row, info=info, b=key), third, c)
         dtype = _promote(dtypes)
-        return replace(row, info=row.info._replace(dtype=dtype), b=key, c=other, channels=channels)
+        info = row.info._replace(dtype=dtype)
+        return replace(row, info=info, b=key, c=other, channels=channels, is_merged=True)
 
 
 def _is_merged(name: str, info: TensorInfo) -> bool:
@@ -259,7 +271,7 @@ def _with_vae(tensors: list[ResultTensor], vae: VaeSource, a: MergeSource) -> li
                     "Choose another VAE, or None.",
                 )
             info = TensorInfo(row.info.shape, info.dtype)
-            by_name[name] = replace(row, info=info, b="", c="", vae=key)
+            by_name[name] = replace(row, info=info, b="", c="", vae=key, is_merged=False)
         elif is_added:
             by_name[name] = ResultTensor(name, info, vae=key)
     return list(by_name.values())
@@ -270,7 +282,8 @@ def _in_half(tensor: ResultTensor, options: MergeOptions) -> ResultTensor:
     dtype = tensor.info.dtype
     is_float = dtype in _FLOATS or dtype.startswith(_FLOAT8)
     is_scale = tensor.name.endswith(_SCALE_SUFFIXES)
-    if is_float and not is_scale and (tensor.b or tensor.vae or options.recipe.converts_all):
+    is_changed = tensor.is_merged or tensor.vae or options.recipe.converts_all
+    if is_float and not is_scale and is_changed:
         return replace(tensor, info=tensor.info._replace(dtype="F16"))
     return tensor
 

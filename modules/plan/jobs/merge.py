@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from modules.core.errors import StorageError, UserError
+from modules.core.registry import Registry
 from modules.core.text import escape
 from modules.models.checkpoint import Checkpoint
 from modules.models.families import Family
@@ -191,13 +192,18 @@ def plan_merge(request: MergeRequest, settings: Settings, sources: PlanSources) 
         BadFile: a file cannot be used.
         StorageError: there is too little space for the result.
     """
-    plan = resolve_merge(request, settings, sources.models)
+    plan = resolve_merge(request, settings, sources.models, sources.tables.recipes)
     layout = plan.lay_out(plan.read_inputs())
     check_free_space(plan.choose_path(layout), layout.size_bytes)
     return plan
 
 
-def resolve_merge(request: MergeRequest, settings: Settings, models: ModelIndex) -> MergePlan:
+def resolve_merge(
+    request: MergeRequest,
+    settings: Settings,
+    models: ModelIndex,
+    recipes: Registry[Recipe] = RECIPES,
+) -> MergePlan:
     """Return the plan of a merge by the names in its request; its files are not opened.
 
     Raises:
@@ -205,7 +211,7 @@ def resolve_merge(request: MergeRequest, settings: Settings, models: ModelIndex)
         NotFound: a name is unknown.
         BadFile: a file cannot be used.
     """
-    recipe = RECIPES.get(request.interp_method)
+    recipe = recipes.get(request.interp_method)
     files = tuple(_find_checkpoints(request, recipe, models))
     families = tuple(models.get_family(file) for file in files)
     loras, notes = _find_loras(request, recipe, models, families[0])

@@ -9,6 +9,7 @@ from PIL import Image
 
 from modules.core.errors import UserError
 from modules.images.save import read_image
+from modules.infotext.pairs import scan_pairs, unquote
 from modules.models.upscaling.upscalers import UPSCALERS
 from modules.params.image import ImageField
 from modules.params.requests.extras import ExtrasRequest
@@ -41,16 +42,18 @@ def upscale_request(image: ImageField, upscaler: str, scale: float) -> ExtrasReq
 
 def upscale(
     image: ImageField, upscaler: str, scale: float
-) -> Generator[Sequence[Cell], Sequence[CellResult], Image.Image]:
-    """Return an enlarged image; the upscaler None leaves it as it is.
+) -> Generator[Sequence[Cell], Sequence[CellResult], tuple[Image.Image, str]]:
+    """Return an enlarged image, and its upscaler as lists spell it; the upscaler None leaves the image as it is.
 
     Raises:
         UserError: it could not be enlarged.
     """
-    if upscaler == NO_UPSCALER:
-        return image.to_pil()
+    if upscaler.casefold() == NO_UPSCALER.casefold():
+        return image.to_pil(), NO_UPSCALER
     request = upscale_request(image, upscaler, scale)
     (result,) = yield [Cell("enlarging", lambda: request, is_shown=False)]
     if not result.images:
         raise UserError(result.error or "The picture was not enlarged.")
-    return read_image(result.images[0].path)
+    (enlarged,) = result.images
+    pairs = {pair.key: unquote(pair.value) for pair in scan_pairs(enlarged.infotext)}
+    return read_image(enlarged.path), pairs.get("Postprocess upscaler", upscaler)

@@ -22,6 +22,7 @@ class NamedAxis:
         has_plain_labels: Whether a label is the value alone.
         tasks: "txt2img" or "img2img" where only that tab has it.
         has_choices: Whether its values come from a list, unless the plot is written as text.
+        absent: Why it is not there, and what to use instead; "" for one that is.
     """
 
     name: str
@@ -30,6 +31,7 @@ class NamedAxis:
     has_plain_labels: bool = False
     tasks: str = ""
     has_choices: bool = False
+    absent: str = ""
 
 
 def _row(name: str, *fields: str, **options: Any) -> NamedAxis:
@@ -44,7 +46,11 @@ NAMED_AXES = (
     _row("Steps", "steps"),
     _row("Hires steps", "hr_second_pass_steps", tasks="txt2img"),
     _row("CFG Scale", "cfg_scale"),
-    _row("Image CFG Scale", tasks="img2img"),
+    _row(
+        "Image CFG Scale",
+        tasks="img2img",
+        absent="It changes pictures of InstructPix2Pix checkpoints alone, which cannot be used here.",
+    ),
     _row("Prompt S/R"),
     _row("Prompt order"),
     _row("Sampler", "sampler_name", has_plain_labels=True, has_choices=True),
@@ -77,7 +83,7 @@ NAMED_AXES = (
     _row("VAE", "sd_vae", cost=0.7, has_choices=True),
     _row("Styles", "styles", has_choices=True),
     _row("UniPC Order", "uni_pc_order", cost=0.5),
-    _row("Face restore", has_choices=True),
+    _row("Face restore", has_choices=True, absent="Faces are restored in the Extras tab."),
     _row("Token merging ratio", "token_merging_ratio"),
     _row("Token merging ratio high-res", "token_merging_ratio_hr"),
     _row(

@@ -93,9 +93,11 @@ def find_axis(request_type: type[GenerationRequest], name: str) -> Axis:
         if name.casefold().startswith(prefix.casefold()) and name[len(prefix) :].strip():
             network = name[len(prefix) :].strip()
             return Axis(prefix + network, read_floats, partial(weigh_network, tag, network))
-    raise UserError(
-        f"There is no axis named '{name}'.", did_you_mean(name, [a.name for a in axes.values()])
+    absent = next(
+        (row.absent for row in NAMED_AXES if row.name.casefold() == name.strip().casefold()), ""
     )
+    hint = absent or did_you_mean(name, [a.name for a in axes.values()])
+    raise UserError(f"There is no axis named '{name}'.", hint)
 
 
 @cache  # one table for each class
@@ -289,6 +291,14 @@ def _change_size(
     return request.replace(width=int(match[1]), height=int(match[2]))
 
 
+def _change_unipc_order(
+    request: GenerationRequest, values: Sequence[AxisValue], value: AxisValue
+) -> GenerationRequest:
+    """Return the request with an order below its steps, as A1111's axis has it: UniPC needs as many steps before."""
+    order = max(1, min(int(str(value)), request.steps - 1))
+    return _change_options(("uni_pc_order",), request, values, order)
+
+
 def _add_styles(
     request: GenerationRequest, values: Sequence[AxisValue], value: AxisValue
 ) -> GenerationRequest:
@@ -311,6 +321,7 @@ _OWN_AXES: Mapping[str, Axis] = {
         Axis("Prompt order", read_permutations, order_words),
         Axis("Styles", read_texts, _add_styles, choices="styles"),
         Axis("Size", _read_sizes, _change_size),
+        Axis("UniPC Order", read_integers, _change_unipc_order),
         _CheckpointAxis(
             "Checkpoint name",
             read_texts,

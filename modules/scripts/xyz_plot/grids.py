@@ -17,6 +17,7 @@ from modules.scripts.xyz_plot.a1111_axes import NOTHING
 from modules.scripts.xyz_plot.arguments import LETTERS, XyzPlotArgs
 from modules.scripts.xyz_plot.values import AxisValue
 
+_PROGRAM = ", App: "
 SEED_AXES = ("Seed", "Var. seed")
 Place = tuple[int, int, int]  # number of the value of x, y and z
 Results = Mapping[Place, CellResult]
@@ -96,9 +97,16 @@ def _script_image(
         if axis.name in SEED_AXES and not args.no_fixed_seeds:
             pairs[f"Fixed {letter.upper()} Values"] = _join(axis.values)
     written = ", ".join(f"{key}: {quote(value)}" for key, value in pairs.items())
-    has_pairs = bool(parse_infotext(first.infotext).pairs)
-    text = f"{first.infotext}{', ' if has_pairs else chr(10)}{written}"
-    return ScriptImage(draw, text, first.seed, "grid")
+    return ScriptImage(draw, _add_pairs(first.infotext, written), first.seed, "grid")
+
+
+def _add_pairs(infotext: str, written: str) -> str:
+    """Return an infotext with more pairs: before the program's, which A1111 has last, too."""
+    pairs, program, version = infotext.rpartition(_PROGRAM)
+    if program:
+        return f"{pairs}, {written}{program}{version}"
+    has_pairs = bool(parse_infotext(infotext).pairs)
+    return f"{infotext}{', ' if has_pairs else chr(10)}{written}"
 
 
 def _join(values: tuple[AxisValue, ...]) -> str:

@@ -27,7 +27,9 @@ export async function mount(element) {
     if (!recipe) return;
     side.summary.textContent = recipe.summary;
     MODELS.forEach((name, index) => { form.controls[name].root.hidden = index >= recipe.model_count; });
-    form.controls.multiplier.root.hidden = !recipe.has_multiplier;
+    const {multiplier} = form.controls;
+    multiplier.root.hidden = !recipe.has_multiplier;
+    multiplier.root.querySelector("label").textContent = recipe.multiplier_label || schema.fields.multiplier.label;
     form.controls.loras.root.hidden = !recipe.has_loras;
     for (const row of form.root.querySelectorAll(":scope > .field-row")) {
       row.hidden = [...row.children].every((field) => field.hidden);

@@ -19,7 +19,7 @@ _HTML = """
     <summary>Install an extension</summary>
     <p class="extensions-hint">Made for this program: those of A1111's WebUI do not work here. It is loaded by the next start.</p>
     <form class="extensions-git">
-      <label>Git repository <input name="address" required placeholder="https://… or user@host:path"></label>
+      <label>Git repository <input name="address" required placeholder="https://…, user@host:path or a path"></label>
       <button type="submit">Clone</button>
     </form>
     <p class="notice extensions-forbidden" hidden>This server was started with --no-downloads: download the extension elsewhere, and install it as a zip.</p>

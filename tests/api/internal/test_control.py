@@ -49,7 +49,7 @@ def test_a_unit_without_a_picture_or_with_an_unknown_module_is_told_so(client: T
         ({"module": "canny"}, 422, "There is no picture to make a control picture of."),
         ({"image": "0" * 64, "module": "canny"}, 404, "no longer on the server"),
         ({"image": "0" * 64, "module": "cany"}, 404, "Did you mean 'canny'"),
-        ({"image": "0" * 64, "module": "depth_zoe"}, 422, "Use depth_midas."),
+        ({"image": "0" * 64, "module": "depth_hand_refiner"}, 422, "Use depth_midas."),
     ):
         answer = client.post("/internal/control/preview", json=values)
         assert (answer.status_code, words in answer.json()["detail"]) == (status, True), values

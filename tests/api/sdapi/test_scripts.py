@@ -204,6 +204,8 @@ def test_a_plot_answers_with_its_grid_alone_and_tells_of_all_cells(client: TestC
         1,
     )
     assert (info["all_seeds"], len(info["all_prompts"])) == ([7, 8], 2)
+    plain = json.loads(post(client)["info"])
+    assert plain.keys() <= info.keys()
     listed[-1] = True
     answer = post(client, 200, script_name="x/y/z plot", script_args=listed)
     assert len(answer["images"]) == 3

@@ -59,6 +59,20 @@ def test_two_loras_give_the_sum_of_their_products(tmp_path: Path, name: str, dty
     torch.testing.assert_close(layer.weight, expected.to(dtype), rtol=eps, atol=1e-6)
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("rank", [9, 4, 1, 0, -1, -4, -9])
+def test_ranks_are_counted_as_by_a1111_from_the_end_where_the_number_is_negative(
+    tmp_path: Path, rank: int
+):
+    components = own_components()
+    layer = layer_of(components.unet, TO_Q)
+    weight = layer.weight.clone()
+    parts = lora_parts(TO_Q, weight, rank=4)
+    use = replace(write_lora(tmp_path, "a", parts), rank=rank)
+    assert FoldedLoras(components).fold([use]) == ()
+    torch.testing.assert_close(layer.weight, (weight + product(parts, TO_Q, rank)).float())
+
+
 def fold_beside(folder: Path, broken: dict[str, Tensor]) -> tuple[str, ...]:
     """Fold a LoRA beside one that cannot be used, look that it is all that changes, and return the notes."""
     components = own_components()

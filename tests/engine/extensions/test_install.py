@@ -148,8 +148,9 @@ def test_what_is_removed_is_kept(paths: Paths):
     "address",
     [
         "",
-        "file:///etc",
-        "/home/me/repository",
+        "file://host/share",
+        "file:///",
+        "repository",
         "ext::sh -c touch% /tmp/evil",
         "https://",
         "--upload-pack=touch /tmp/evil",
@@ -162,13 +163,15 @@ def test_what_is_removed_is_kept(paths: Paths):
         "http::https://example.org/x",
     ],
 )
-def test_an_address_that_is_none_of_the_web_or_of_ssh_is_refused(address: str):
+def test_an_address_that_is_none_of_the_web_of_ssh_or_of_a_file_is_refused(address: str):
     with pytest.raises(UserError, match="is no address of a git repository"):
         check_address(address)
 
 
-def test_addresses_of_the_web_and_of_ssh_are_accepted():
+def test_addresses_of_the_web_of_ssh_and_of_files_are_accepted():
+    assert check_address(" /home/me/my repository ") == "file:///home/me/my%20repository"
     for address in (
+        "file:///home/me/repository.git",
         "https://example.org/a/b.git",
         " http://user@127.0.0.1:8080/a~b ",
         "ssh://git@example.org:22/a/b",
@@ -237,10 +240,28 @@ def test_a_repository_is_cloned_without_links_hooks_or_prompts(
     assert names_in(paths.extensions)[0] == "remote"
 
 
-def test_git_uses_no_other_protocol_whatever_stands_in_the_address(tmp_path: Path, repository):
+def test_a_repository_of_this_machine_is_cloned_by_its_path(
+    paths: Paths, tmp_path: Path, repository: tuple[Path, str]
+):
     work, _ = repository
-    with pytest.raises(WebUIError, match="'file' not allowed"):
-        clone(f"file://{work}", tmp_path / "out", git_environment(os.environ, None))
+    (work / ".git" / "hooks").mkdir(exist_ok=True)
+    moved = work.rename(tmp_path / "my work")
+    installer, environment = Installer(paths), git_environment(os.environ, None)
+    assert installer.install_git(str(moved), environment).name == "my work"
+    assert (paths.extensions / "my work" / "__init__.py").read_text() == CODE
+    assert not (paths.extensions / "my work" / "link").is_symlink()
+    bare = tmp_path / "served" / "remote.git"
+    assert installer.install_git(f"file://{bare}", environment).name == "remote"
+    with pytest.raises(
+        WebUIError,
+        match=r"cannot be cloned\. '.*/served' does not appear to be a git repository\.$",
+    ):
+        installer.install_git(str(tmp_path / "served"), environment)
+
+
+def test_git_uses_no_other_protocol_whatever_stands_in_the_address(tmp_path: Path, repository):
+    with pytest.raises(WebUIError, match="'git' not allowed"):
+        clone("git://127.0.0.1/x", tmp_path / "out", git_environment(os.environ, None))
     assert not (tmp_path / "out").exists()
 
 

@@ -93,7 +93,7 @@ def test_control_types_list_their_rows_by_priority_after_none():
     defaults = {name: default_preprocessor(name).name for name in control_types()}
     assert defaults["Depth"] == "depth_midas"
     assert defaults["Tile"] == "tile_resample"
-    assert defaults["Segmentation"] == "seg_ufade20k"
+    assert defaults["Segmentation"] == "seg_ofade20k"
     assert defaults["All"] == "none"
 
 

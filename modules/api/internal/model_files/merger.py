@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from modules.api.json_check import CheckedRouter
 from modules.engine.engine import Engine
 from modules.engine.page.merge import preview_merge, read_metadata
-from modules.models.merging.recipes import RECIPES
+from modules.models.merging.recipes import Recipe
 from modules.params.param import validate
 from modules.params.requests.merge import MergeRequest
 
@@ -28,6 +28,17 @@ class CheckpointNames(BaseModel):
     names: list[str] = Field(max_length=3)
 
 
+def _describe(recipe: Recipe) -> dict[str, Any]:
+    """Return what the form needs to know of a recipe."""
+    return {
+        "summary": recipe.summary,
+        "model_count": recipe.model_count,
+        "has_multiplier": recipe.has_multiplier,
+        "multiplier_label": recipe.multiplier_label,
+        "has_loras": recipe.has_loras,
+    }
+
+
 def merger_router(engine: Engine) -> APIRouter:
     """Return the routes of the tab, below /internal."""
     router = CheckedRouter(prefix="/internal/merger", include_in_schema=False)
@@ -37,7 +48,7 @@ def merger_router(engine: Engine) -> APIRouter:
         """Return the recipes with what each needs, and the checkpoints with their families."""
         usable = (one for one in engine.models.checkpoints() if not one.error)
         return {
-            "recipes": {recipe.name: asdict(recipe) for recipe in RECIPES},
+            "recipes": {row.name: _describe(row) for row in engine.registries.recipes},
             "checkpoints": [(f"{one.name} · {one.family}", one.name) for one in usable],
             "loras": engine.choices("loras")[1:],
             "vaes": engine.choices("merge vaes"),

@@ -26,15 +26,17 @@ def load_network(
     device: torch.device,
     prefix: str = "",
     unused: tuple[str, ...] = (),
+    rename: Callable[[str], str] = str,
 ) -> M:
     """Return a network with the weights of a file, for inference.
 
     Args:
-        make: Makes it; its names are those of the file.
+        make: Makes it; its names are those of the file, if `rename` says nothing else.
         file: The file.
         device: Of the network.
         prefix: Prefix of the file's names that those of the network lack.
-        unused: What names begin with that only served training.
+        unused: What the network's names begin with that only served training.
+        rename: Returns the network's name of a tensor, of the file's name without the prefix.
 
     Raises:
         NotFound: there is no such file.
@@ -43,6 +45,7 @@ def load_network(
     tensors = read_tensors(file)
     if prefix and all(name.startswith(prefix) for name in tensors):
         tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    tensors = {rename(name): tensor for name, tensor in tensors.items()}
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(unused)}
     with meta_device():
         network = make()

@@ -13,7 +13,8 @@ from transformers import UperNetConfig
 from transformers.models.upernet.modeling_upernet import UperNetHead
 
 from modules.backend.control.annotators.runners import RUNNERS
-from modules.backend.control.annotators.segmentation import Segmenter, find_segments, paint
+from modules.backend.control.annotators.segments.palettes import ADE20K, COCO, paint
+from modules.backend.control.annotators.segments.uniformer import Segmenter, find_segments
 from modules.core.errors import Unsupported
 from modules.core.paths import Paths
 from modules.images.preprocessors.table import default_preprocessor
@@ -108,7 +109,7 @@ def test_segments_have_the_colours_of_ade20k_at_the_size_of_the_image():
 
 
 def test_each_class_has_its_colour():
-    colours = paint(np.arange(150)[None])[0]
+    colours = paint(np.arange(150)[None], ADE20K)[0]
     assert colours.shape == (150, 3)
     assert [colours[number].tolist() for number in (0, 12, 149)] == [
         [120, 120, 120],  # a wall
@@ -117,15 +118,23 @@ def test_each_class_has_its_colour():
     ]
     # The table itself has this many: a few classes share a colour.
     assert len({tuple(colour) for colour in colours.tolist()}) == 149
+    of_coco = paint(np.arange(133)[None], COCO)[0]
+    assert [of_coco[number].tolist() for number in (0, 80, 119, 132)] == [
+        [220, 20, 60],  # a person
+        [255, 255, 128],  # a banner
+        [70, 130, 180],  # the sky
+        [250, 141, 255],  # a rug
+    ]
+    assert len({tuple(colour) for colour in of_coco.tolist()}) == 133
 
 
 def test_the_file_serves_without_what_training_left_in_it(tmp_path: Path):
     models = ModelIndex.from_paths(Paths(ROOT, tmp_path))
-    assert default_preprocessor("Segmentation").name == "seg_ufade20k"
+    assert default_preprocessor("Segmentation").name == "seg_ofade20k"
     with pytest.raises(Unsupported, match=r"'seg_ufade20k' needs the file upernet_global_small.pt"):
         plan_preprocessing(models, "segmentation")
-    with pytest.raises(Unsupported, match=r"cannot run the preprocessor 'seg_ofade20k'. Use seg_u"):
-        plan_preprocessing(models, "oneformer_ade20k")
+    with pytest.raises(Unsupported, match=r"cannot run the preprocessor 'seg_anime_face'. Use se"):
+        plan_preprocessing(models, "anime_face_segment")
     folder = tmp_path / "models" / "ControlNet" / "annotators"
     folder.mkdir(parents=True)
     network = Segmenter().eval()

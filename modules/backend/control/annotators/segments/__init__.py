@@ -1,0 +1,1 @@
+"""Networks that find segments: by classes, or the regions of whatever is there."""
