@@ -103,7 +103,7 @@ class TensorMerger:
         sources: list[tuple[FileStateDict, str]],
         formula: RecipeFormula,
     ) -> Tensor:
-        """Return a tensor that an extension's formula makes of whole ones: what is beside a value may count for it."""
+        """Return a tensor that an extension's formula makes of whole ones: the result may depend on neighbouring values."""
         shape = list(tensor.info.shape)
         a, *others = (_read(file, key, file[key], is_computed=True) for file, key in sources)
         first = a.reshape(shape)
