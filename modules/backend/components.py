@@ -88,7 +88,7 @@ class Components:
         depth_estimator: Of a depth checkpoint that contains one.
         micro_conditioning: What the UNet gets with the sizes; see Family.
         unet_origin: Of the UNet's weights; None for a network that no file holds.
-        note: What every job with it is told; "" for nothing.
+        note: Shown with every job that uses it; "" for none.
     """
 
     unet: UNet2DConditionModel

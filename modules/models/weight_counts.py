@@ -19,7 +19,7 @@ class WeightCounts:
 
     Args:
         unet: Of the UNet.
-        unet_block: Of its largest part that is moved as a whole: one ResNet block, or the transformer beside it.
+        unet_block: Of its largest part that is moved as a whole: one ResNet block, or the transformer next to it.
         vae: Of the VAE.
         text_encoders: Of each text encoder.
         unet_width: Channels of the UNet's first feature map.

@@ -162,10 +162,10 @@ class Script:
         requests_to_check: Yields requests that must be possible before the script starts, each with a subject for the
             error. Raises a UserError for arguments that do not fit the request.
         table: Returns the positions of the cells, for a page that shows them in a table; None for a script without one.
-        remark: Returns what the page says beside the number of pictures before the start, as a part of a sentence; "" for
+        remark: Returns what the page shows next to the number of pictures before the start, as a part of a sentence; "" for
             nothing.
-        shows_cells: Returns whether the images of cells belong to the result, beside those that the script makes of them.
-        shows_control_maps: Whether A1111's API answers with what the ControlNet models of its cells have seen, too: it does
+        shows_cells: Returns whether the images of cells belong to the result, in addition to those that the script makes of them.
+        shows_control_maps: Whether A1111's API answers with the control maps of its cells, too: it does
             for a script that returns all that its runs have made, not for one that makes something of their images.
     """
 

@@ -271,7 +271,7 @@ class WeightCache:
                 raise BadFile("The checkpoint has changed while its weights were converted.")
 
     def _has_room(self, size: int) -> bool:
-        """Return whether the disk has enough left besides."""
+        """Return whether enough of the disk stays free."""
         folder = next(path for path in (self._folder, *self._folder.parents) if path.exists())
         usage = shutil.disk_usage(folder)
         least_bytes, least_share = self._least_free

@@ -140,7 +140,7 @@ class WeightLoader:
         return {weight.key: tensor for weight, tensor in zip(weights, tensors, strict=True)}
 
     def _apply_scale(self, name: str, tensor: Tensor) -> None:
-        """Multiply a weight in 8 bits by its scale, which ComfyUI stores beside it."""
+        """Multiply a weight in 8 bits by its scale, which ComfyUI stores next to it."""
         scale = self._source.state_dict.get(_scale_name(name))
         if scale is not None and not tensor.is_meta:
             tensor.mul_(

@@ -103,7 +103,7 @@ class TensorMerger:
         sources: list[tuple[FileStateDict, str]],
         formula: RecipeFormula,
     ) -> Tensor:
-        """Return a tensor that an extension's formula makes of whole ones: what is beside a value may count for it."""
+        """Return a tensor that an extension's formula makes of whole ones: the result may depend on neighbouring values."""
         shape = list(tensor.info.shape)
         a, *others = (_read(file, key, file[key], is_computed=True) for file, key in sources)
         first = a.reshape(shape)
@@ -182,7 +182,7 @@ def _read(file: FileStateDict, key: str, places: Tensor, is_computed: bool) -> T
         file: The file.
         key: The tensor.
         places: Of the values in the file.
-        is_computed: Whether values in 8 bits become float16, multiplied by the scale that ComfyUI stores beside them.
+        is_computed: Whether values in 8 bits become float16, multiplied by the scale that ComfyUI stores next to them.
     """
     values = file.read(places)
     if not is_computed or values.dtype not in _FLOAT8:

@@ -13,7 +13,7 @@ from modules.models.ldm.keys import UNET_PREFIX
 from modules.models.networks.lora_keys import LoraKey, Network
 
 _CHANGEABLE = (nn.Linear, nn.Conv2d, nn.GroupNorm, nn.LayerNorm)
-# A1111 knows it by LDM's name alone, and LyCORIS's files that name it so look right without its change.
+# A1111 finds it by LDM's name alone, and LyCORIS's files that name it so look right without its change.
 _UNKNOWN_TO_A1111 = ("conv_norm_out",)
 # OpenCLIP keeps query, key and value as one tensor, and A1111 changes all of an attention or nothing.
 _ATTENTION_PARTS = ("q_proj", "k_proj", "v_proj", "out_proj")

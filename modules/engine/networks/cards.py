@@ -34,7 +34,7 @@ class NetworkCard:
         family: Of the checkpoints that it fits, "" if unknown.
         error: Why it cannot be used, in a sentence, or "".
         hash: As far as it is known without reading the file.
-        preview: A picture beside it.
+        preview: A picture next to it.
         has_cover: Whether its metadata hold a picture.
         notes: Of the user.
     """

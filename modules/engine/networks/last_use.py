@@ -1,4 +1,4 @@
-"""When networks were used last, as the infotexts of the latest images tell."""
+"""When networks were used last, from the infotexts of the latest images."""
 
 from __future__ import annotations
 

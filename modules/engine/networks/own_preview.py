@@ -1,4 +1,4 @@
-"""Makes a finished image the preview of a network: `<name>.preview.png` beside its file, as A1111 has it."""
+"""Makes a finished image the preview of a network: `<name>.preview.png` next to its file, as A1111 has it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIDE = 1024  # pixels; larger ones would only make lists slow
 
 
 def save_preview(model: Path, image: Path) -> Path:
-    """Write an image beside a model file and return its path; an earlier preview is replaced.
+    """Write an image next to a model file and return its path; an earlier preview is replaced.
 
     Args:
         model: The model file.

@@ -1,4 +1,4 @@
-"""Thumbnails of networks: made once from the picture beside a file, or from the one in its metadata, and kept on disk."""
+"""Thumbnails of networks: made once from the picture next to a file, or from the one in its metadata, and kept on disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users note about a network, in `<name>.json` beside its file, as A1111 keeps it."""
+"""What users note about a network, in `<name>.json` next to its file, as A1111 keeps it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class UserMetadata:
 
     Args:
         description: Shown on its card.
-        family: The checkpoints that it fits, where the file does not tell; A1111's "SD1", "SD2" or "SDXL".
+        family: The checkpoints that it fits, where the file does not say; A1111's "SD1", "SD2" or "SDXL".
         activation_text: Added to the prompt together with it.
         preferred_weight: Instead of the default one; 0 for none.
         negative_text: Added to the negative prompt together with it.
@@ -50,7 +50,7 @@ NO_METADATA = UserMetadata()
 
 
 def read_user_metadata(model: Path) -> UserMetadata:
-    """Return the notes beside a model file; none where there is no such file or it is another program's."""
+    """Return the notes next to a model file; none where there is no such file or it is another program's."""
     content = _read_content(model.with_suffix(".json"))
     values: dict[str, Any] = {}
     for name, key in _KEYS.items():
@@ -71,7 +71,7 @@ def _read_number(value: object, default: float) -> float:
 
 
 def write_user_metadata(model: Path, metadata: UserMetadata) -> None:
-    """Write the notes beside a model file; what else is in that file stays.
+    """Write the notes next to a model file; what else is in that file stays.
 
     Raises:
         BadFile: there is a file of that name that is not of this kind.

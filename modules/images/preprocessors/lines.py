@@ -1,4 +1,4 @@
-"""Outlines by formulas: Canny, XDoG, thresholds, line art and straight lines. As in sd-webui-controlnet, if not said otherwise."""
+"""Outlines by formulas: Canny, XDoG, thresholds, line art and straight lines. As in sd-webui-controlnet unless noted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def find_canny(image: Pixels, resolution: int, low: float, high: float, *_: obje
     Args:
         image: uint8 [height, width, 3].
         resolution: Of the result.
-        low: Gradient above which a pixel goes on with an edge.
+        low: Gradient above which a pixel continues an edge.
         high: Gradient above which one begins.
     """
     import cv2

@@ -1,6 +1,6 @@
 """Rows of PREPROCESSORS whose control image takes a network: depth, edges, line art, poses and segments.
 
-Their `annotator` names a row of ANNOTATORS (`models/annotators`), which knows the files, and a function of the backend.
+Their `annotator` names a row of ANNOTATORS (`models/annotators`), which lists the files, and a function of the backend.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def _network(
     priority: int = 0,
     note: str = "",
 ) -> Preprocessor:
-    """Return a row without thresholds whose key in the API is its annotator's, if not said otherwise."""
+    """Return a row without thresholds whose key in the API is its annotator's, unless another one is named."""
     return Preprocessor(
         name,
         control_types,

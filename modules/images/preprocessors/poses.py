@@ -16,7 +16,7 @@ from modules.core.errors import UserError
 from modules.images.preprocessors.sizes import Pixels
 
 BODY_POINTS, HAND_POINTS, FACE_POINTS = 18, 21, 70
-_MORE_FACE_POINTS = 1  # sd-webui-controlnet has one where OpenPose's network sees most background
+_MORE_FACE_POINTS = 1  # sd-webui-controlnet has one where OpenPose's network finds most background
 # Nose, neck, shoulder, elbow and wrist of the right and the left, then hip, knee and ankle, eyes, ears; their colours.
 _COLOURS = (
     (255, 0, 0),
@@ -174,8 +174,10 @@ def _read_person(person: Mapping[str, Any], width: int, height: int) -> Person:
         if len(values) % 3 or len(values) > 3 * (count + more) or not np.isfinite(values).all():
             raise ValueError(f"{key} has {len(values)} numbers, not {3 * count}")
         triples = [values[start : start + 3] for start in range(0, len(values), 3)]
-        seen = [abs(number) <= 1 for x, y, score in triples if score > 0 for number in (x, y)]
-        across, down = (width, height) if seen and all(seen) else (1, 1)
+        is_fraction = [
+            abs(number) <= 1 for x, y, score in triples if score > 0 for number in (x, y)
+        ]
+        across, down = (width, height) if is_fraction and all(is_fraction) else (1, 1)
         points = tuple(
             (_bound(x * across), _bound(y * down)) if score > 0 else None for x, y, score in triples
         )

@@ -16,7 +16,7 @@ Compute = Callable[[Pixels, int, float, float, np.random.RandomState], Pixels]
 
 @dataclass(frozen=True)
 class Slider:
-    """A number that a preprocessor is given.
+    """A number that a preprocessor takes.
 
     Args:
         label: Its name on the page.
@@ -49,12 +49,12 @@ class Preprocessor:
         control_types: The control types of its page that list it.
         key: Its name in the HTTP API where that is another one, such as "depth".
         compute: Makes the control image; None where a network does, or where there is no such image.
-        annotator: The row of ANNOTATORS that makes the control image; beside `compute` only where its files are there.
+        annotator: The row of ANNOTATORS that makes the control image; replaces `compute` where its files are there.
         resolution: None where the image keeps its size.
         a: The first slider, "threshold a".
         b: The second one.
         priority: sd-webui-controlnet lists higher ones first; the first one is the default of its control type.
-        note: What the page says beside the name.
+        note: What the page shows next to the name.
         needs_model: Whether a unit needs a control model, too.
         needs_mask: Whether the unit's mask is part of the control image.
         unavailable: Why this version cannot use it, and what to use instead; "" where it can.

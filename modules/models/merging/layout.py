@@ -19,7 +19,7 @@ from modules.models.merging.sources import MergeSource, check_sources
 _MERGED_PART = "model"
 _FLOATS = ("F64", "F32", "BF16", "F16")  # widest first
 _FLOAT8 = "F8_"
-_SCALE_SUFFIXES = ("scale_weight", "scale_input")  # beside a weight in 8 bits
+_SCALE_SUFFIXES = ("scale_weight", "scale_input")  # next to a weight in 8 bits
 _SCALED_MARK = "scaled_fp8"
 
 
@@ -87,7 +87,7 @@ class ResultLayout:
 
     Args:
         tensors: In the order of A's file.
-        extra_input: What A's UNet gets besides the latents where the others' gets nothing; "" for no such difference.
+        extra_input: What A's UNet gets in addition to the latents where the others' gets nothing; "" for no such difference.
         discarded_count: How many tensors the pattern leaves out.
     """
 

@@ -32,7 +32,7 @@ class MergedFile:
 
 
 def make_recipe_metadata(files: Sequence[MergedFile], fields: Mapping[str, Any]) -> dict[str, str]:
-    """Return the metadata that tell how a checkpoint was made.
+    """Return the metadata on how a checkpoint was made.
 
     Args:
         files: A, B and C as far as the recipe needs them.

@@ -57,7 +57,7 @@ def find_hypernetwork_misfit(name: str, header: Header, checkpoint: Checkpoint) 
     Args:
         name: Of its file.
         header: Of its file.
-        checkpoint: Its text encoders tell the width of its texts.
+        checkpoint: Its text encoders determine the width of its texts.
     """
     widths = hypernetwork_widths(header)
     if not widths:

@@ -1,4 +1,4 @@
-"""What a LoRA file's header tells: its family, by shapes and by the metadata of its trainer, its names and its faults."""
+"""Facts from a LoRA file's header: its family, by shapes and by the metadata of its trainer, its names and its faults."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _find_stated_family(metadata: Mapping[str, str]) -> str:
 
 
 def _input_width(parts: Mapping[str, str], tensors: Mapping[str, TensorInfo]) -> int:
-    """Return the number of inputs of a layer, 0 where its format does not tell."""
+    """Return the number of inputs of a layer, 0 where its format does not say."""
     for part, axis in _INPUT_WIDTHS:
         shape = tensors[parts[part]].shape if part in parts else ()
         if axis < len(shape):

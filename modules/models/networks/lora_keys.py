@@ -52,7 +52,7 @@ _DOTTED_PART = re.compile(
     r"|(?P<other>alpha|scale|dora_scale|lora_mid\.weight|diff|diff_b|w_norm|b_norm|hada_\w+|lokr_\w+|on_input"
     r"|rescale|oft_\w+|[ab][12]\.weight))"
 )
-OUTPUT_LENGTHS = "lora_magnitude_vector"  # of PEFT's DoRA; a "dora_scale" is told by its shape
+OUTPUT_LENGTHS = "lora_magnitude_vector"  # of PEFT's DoRA; a "dora_scale" is known by its shape
 _PART_NAMES = {"down": "lora_down.weight", "up": "lora_up.weight", "magnitude": OUTPUT_LENGTHS}
 _SAME_PARTS = {
     "lora_A.weight": "lora_down.weight",

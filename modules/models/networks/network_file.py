@@ -1,4 +1,4 @@
-"""A file of a network as lists show it, and the disk cache of what its header tells."""
+"""A file of a network as lists show it, and the disk cache of the facts from its header."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _FORMAT = 1  # of the cache; raised when a fact is computed differently
 
 
 class NetworkFacts(NamedTuple):
-    """What the header of a network's file tells.
+    """Facts from the header of a network's file.
 
     Args:
-        family: Of the checkpoints that it was made for, such as "SDXL"; "" where the file does not tell.
+        family: Of the checkpoints that it was made for, such as "SDXL"; "" where the file does not say.
         error: Why it cannot be used, in a sentence, or "".
         alias: The name that its trainer gave it, "" for none.
         stored_hash: The hash that its metadata states, "" for none.
@@ -48,7 +48,7 @@ class NetworkFile(ModelFile):
 
     Args:
         kind: Name of its row of KINDS.
-        facts: What its header tells.
+        facts: From its header.
     """
 
     kind: str

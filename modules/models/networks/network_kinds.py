@@ -44,7 +44,7 @@ def _read_hypernetwork(path: Path, detect: Detect) -> NetworkFacts:
 def _read_facts(
     path: Path, detect: Detect, kind: str, read: Callable[[Header, str], NetworkFacts]
 ) -> NetworkFacts:
-    """Return the facts of a file; those of another kind tell where it belongs."""
+    """Return the facts of a file; those of another kind name where it belongs."""
     header = read_header(path)
     facts = read(header, path.name)
     other = detect(header).kind if facts.error else None

@@ -37,7 +37,7 @@ from modules.prompt.extra_networks import extract_networks
 
 LETTERS = "ABC"
 _FIELDS = ("primary_model_name", "secondary_model_name", "tertiary_model_name")
-# Left free on the disk beside the result.
+# Left free on the disk in addition to the result.
 _SPARE_BYTES = 64 * 1024 * 1024
 
 
@@ -167,7 +167,7 @@ class MergePlan(JobPlan):
         return {**metadata, **self.metadata, "format": "pt"}
 
     def recipe_fields(self, layout: ResultLayout) -> dict[str, Any]:
-        """Return what the recipe in the metadata names besides the checkpoints, by A1111's keys."""
+        """Return what the recipe in the metadata names in addition to the checkpoints, by A1111's keys."""
         request = self.request
         fields: dict[str, Any] = {
             "interp_method": self.recipe.name,

@@ -76,7 +76,7 @@ class LineArtGenerator(nn.Module):
 
 
 class _SkipBlock(nn.Module):
-    """One level of the U: halves, goes on inside, doubles, and keeps what came in beside it."""
+    """One level of the U-Net: halves, calls the next level, doubles, and concatenates its input."""
 
     def __init__(self, level: int) -> None:
         super().__init__()

@@ -1,6 +1,6 @@
 """Bodies, hands and faces by the networks of MediaPipe (BlazePose, Bazarevsky et al., 2020), as points of OpenPose.
 
-A detector finds people in the whole picture; each further network sees a square that is cut out upright. Sizes, scales and
+A detector finds people in the whole picture; each further network gets a square that is cut out upright. Sizes, scales and
 thresholds are those of MediaPipe's graphs.
 """
 
@@ -156,19 +156,19 @@ class PoseNetworks:
             numbers = values.cpu().numpy().astype(np.float64)
             points = region.to_image(numbers[:, :2], size)
             region = _region_between(points[_HIP], points[_TOP], 2 * _BODY_SCALE, 0.0)
-        is_seen = (1 / (1 + np.exp(-numbers[:, 3])) >= _VISIBILITY) & _is_inside(points, image)
+        is_visible = (1 / (1 + np.exp(-numbers[:, 3])) >= _VISIBILITY) & _is_inside(points, image)
         return Person(
-            _to_body(points, is_seen) if with_body else (),
-            self._find_hand(image, points, is_seen, "left"),
-            self._find_hand(image, points, is_seen, "right"),
-            self._find_face(image, points, is_seen),
+            _to_body(points, is_visible) if with_body else (),
+            self._find_hand(image, points, is_visible, "left"),
+            self._find_hand(image, points, is_visible, "right"),
+            self._find_face(image, points, is_visible),
         )
 
     def _find_hand(
-        self, image: Pixels, body: Coordinates, is_seen: NDArray[np.bool_], side: str
+        self, image: Pixels, body: Coordinates, is_visible: NDArray[np.bool_], side: str
     ) -> Points:
         wrist, little, index = _HANDS_OF_BODY[side]
-        if self._hand is None or not is_seen[wrist]:
+        if self._hand is None or not is_visible[wrist]:
             return ()
         middle = (2 * body[index] + body[little]) / 3
         region = _region_between(body[wrist], middle, 2 * _HAND_SCALE, 1.0)
@@ -189,8 +189,8 @@ class PoseNetworks:
         numbers = outputs["Identity"].reshape(-1, 3).cpu().numpy().astype(np.float64)
         return region.to_image(numbers[:, :2], size), float(outputs["Identity_1"])
 
-    def _find_face(self, image: Pixels, body: Coordinates, is_seen: NDArray[np.bool_]) -> Points:
-        if self._face is None or not is_seen[_NOSE]:
+    def _find_face(self, image: Pixels, body: Coordinates, is_visible: NDArray[np.bool_]) -> Points:
+        if self._face is None or not is_visible[_NOSE]:
             return ()
         angle = _angle(body[_RIGHT_EYE], body[_LEFT_EYE]) - np.pi / 2
         region = _region_around(body[_FACE_OF_BODY], angle, _FACE_SCALE)
@@ -276,12 +276,12 @@ def _is_inside(points: Coordinates, image: Pixels) -> NDArray[np.bool_]:
     return is_inside[:, 0] & is_inside[:, 1]
 
 
-def _to_body(points: Coordinates, is_seen: NDArray[np.bool_]) -> Points:
+def _to_body(points: Coordinates, is_visible: NDArray[np.bool_]) -> Points:
     """Return OpenPose's points of a body; its neck is the middle of the shoulders."""
     right, left = _SHOULDERS
-    neck = (points[right] + points[left]) / 2 if is_seen[right] and is_seen[left] else None
+    neck = (points[right] + points[left]) / 2 if is_visible[right] and is_visible[left] else None
     places = [
-        neck if number < 0 else points[number] if is_seen[number] else None for number in _BODY
+        neck if number < 0 else points[number] if is_visible[number] else None for number in _BODY
     ]
     return tuple(None if place is None else (float(place[0]), float(place[1])) for place in places)
 

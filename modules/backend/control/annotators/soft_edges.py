@@ -209,7 +209,7 @@ def find_pidinet_edges(
         network: The network.
         image: uint8 [height, width, 3]; both sides multiples of 8.
         is_safe: As of `find_hed_edges`.
-        is_sketch: Whether edges are black or white alone, as T2I-Adapter's sketch wants them.
+        is_sketch: Whether edges are black or white alone, as T2I-Adapter's sketch model needs them.
     """
     blue_first = np.ascontiguousarray(image[:, :, ::-1])
     edges = network(to_tensor(blue_first, next(network.parameters()).device) / 255)

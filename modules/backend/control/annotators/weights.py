@@ -34,7 +34,7 @@ def load_network(
         make: Makes it; its names are those of the file, if `rename` says nothing else.
         file: The file.
         device: Of the network.
-        prefix: What the file's names begin with besides.
+        prefix: Prefix of the file's names that those of the network lack.
         unused: What the network's names begin with that only served training.
         rename: Returns the network's name of a tensor, of the file's name without the prefix.
 

@@ -188,15 +188,15 @@ def estimate_depth(estimator: ZoeDepthForDepthEstimation, image: Pixels) -> NDAr
     """
     height, width = image.shape[:2]
     pixels = to_tensor(image, estimator.device) / 255
-    below, beside = (int((side / 2) ** 0.5 * _BORDER) for side in (height, width))
-    padded = functional.pad(pixels, (beside, beside, below, below), mode="reflect")
+    pad_y, pad_x = (int((side / 2) ** 0.5 * _BORDER) for side in (height, width))
+    padded = functional.pad(pixels, (pad_x, pad_x, pad_y, pad_y), mode="reflect")
     both = torch.cat((padded, padded.flip(3)))
     small = functional.interpolate(
         both, _shown_size(*both.shape[2:]), mode="bilinear", align_corners=True
     )
     depth: Tensor = estimator((small - 0.5) / 0.5).predicted_depth
     whole = functional.interpolate(depth[:, None], both.shape[2:], mode="bicubic")
-    cut = whole[:, 0, below : below + height, beside : beside + width]
+    cut = whole[:, 0, pad_y : pad_y + height, pad_x : pad_x + width]
     return ((cut[0] + cut[1].flip(1)) / 2).cpu().numpy()
 
 

@@ -33,7 +33,7 @@ _PART_FEATURES = (
     ("conv5_2", 512, 512),
     ("conv5_3_CPM", 512, 128),
 )
-_FEATURES = 128  # channels of what every stage sees
+_FEATURES = 128  # channels of the features that every stage gets
 _HIDDEN = 512
 FIELDS, HEATMAPS = 38, 19  # of a body: two directions of each limb; 18 points and the background
 HAND_HEATMAPS, FACE_HEATMAPS = 22, 71  # 21 and 70 points, and the background
@@ -51,7 +51,7 @@ class _Machine(nn.Module):
                 self._add(name, inputs, outputs, 3)
 
     def _add_stage(self, stage: int, inputs: int, outputs: int, branch: str = "") -> None:
-        """Add a stage that sees the features and the results of the one before: five wide layers, two of one pixel."""
+        """Add a stage that gets the features and the results of the one before: five wide layers, two of one pixel."""
         for number in range(1, 6):
             name = f"Mconv{number}_stage{stage}{branch}"
             self._add(name, inputs if number == 1 else _FEATURES, _FEATURES, 7)

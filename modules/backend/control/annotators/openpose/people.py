@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 from modules.images.preprocessors.poses import BODY_POINTS, Points
 
 _PEAK, _ALONG = 0.1, 0.05  # of a smooth heatmap; of the field in the direction of a limb
-_SAMPLES, _SHARE_ALONG = (
-    10,
-    0.8,
-)  # points along a limb, and how many more than that share lie in its field
+_SAMPLES = 10  # points along a limb
+_SHARE_ALONG = 0.8  # more than this share of them lie in its field
 _MIN_POINTS, _MIN_SCORE = 4, 0.4  # of a person; the score is the mean of its points
 _SIGMA, _SIGMA_SIDE = 3.0, 25
 # Start and end of each limb and its field's first channel, in the order in which people grow. The last two lead from
@@ -73,7 +71,7 @@ class _Person:
 
     peaks: dict[int, int]
     score: float
-    count: int = field(default=2)
+    count: int = 2
 
     def set(self, point: int, peak: int, score: float) -> None:
         self.peaks[point] = peak
@@ -113,7 +111,7 @@ def connect(field: Maps, starts: Peaks, ends: Peaks) -> list[_Connection]:
     across: NDArray[np.float64] = (last - first).astype(np.float64)
     lengths = np.maximum(np.linalg.norm(across, axis=2), 0.001)
     directions = across / lengths[:, :, None]
-    points = np.rint(np.linspace(first + 0 * last, last + 0 * first, _SAMPLES)).astype(np.int64)
+    points = np.rint(np.linspace(first, last, _SAMPLES)).astype(np.int64)
     along = field[:, points[..., 1], points[..., 0]]  # [2, samples, starts, ends]
     strengths = np.einsum("ksij,ijk->ijs", along, directions)
     is_in_field = (strengths > _ALONG).sum(2) > _SHARE_ALONG * _SAMPLES

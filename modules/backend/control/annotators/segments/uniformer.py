@@ -19,7 +19,7 @@ _CONVOLVING_STAGES = 2  # the later ones attend
 _HEAD_WIDTH, _MLP_RATIO = 64, 4
 _CHANNELS, _CLASSES = 512, 150
 _POOLS = (1, 2, 3, 6)
-_LONGEST, _SHORTER = 2048, 512  # sides at which the network sees pictures
+_LONGEST, _SHORTER = 2048, 512  # sides of the images that the network gets
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
