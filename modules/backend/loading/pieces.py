@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from modules.backend.loading.scratch import convert
+from modules.backend.loading.scratch import convert, is_converted_in_two
 
 T = TypeVar("T")
 
 PIECE_BYTES = 4 << 20
 # Torch shares out any operation on 32768 items or more among threads of its own, which would wait for each other.
-ITEMS_AT_ONCE = 24576
+ITEMS_AT_ONCE = 32640
 
 
 class Piece(NamedTuple):
@@ -77,7 +77,7 @@ class Copies:
             self._threads.shutdown(wait=True, cancel_futures=True)
 
     def add(self, pieces: Iterable[Piece], read: Callable[[memoryview, Piece], None]) -> None:
-        """Fill the target of every piece; what is of its dtype is read into it without a copy.
+        """Fill the target of every piece; what is of its dtype, or is converted in place, is read into it without a copy.
 
         Args:
             pieces: In the order of the file.
@@ -100,10 +100,12 @@ class _Copier(threading.local):
 
     @torch.inference_mode()
     def copy(self, piece: Piece) -> None:
-        """Read a piece and convert it."""
-        if piece.dtype == piece.target.dtype:
-            self._read(piece.target.view(torch.uint8).numpy().data, piece)
-            return
-        data = self._buffer[: piece.target.numel() * piece.dtype.itemsize]
-        self._read(data.numpy().data, piece)
-        convert(data.view(piece.dtype), piece.target, self._wide)
+        """Read a piece and convert it: in its place if it has the same size there, or from a buffer."""
+        target = piece.target
+        data = self._buffer[: target.numel() * piece.dtype.itemsize].view(piece.dtype)
+        is_same = piece.dtype == target.dtype
+        if is_same or is_converted_in_two(data, target):
+            data = target.view(piece.dtype)
+        self._read(data.view(torch.uint8).numpy().data, piece)
+        if not is_same:
+            convert(data, target, self._wide)

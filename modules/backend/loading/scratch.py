@@ -33,13 +33,15 @@ def convert(source: Tensor, target: Tensor, wide: Tensor) -> None:
 
     Args:
         source: On the CPU, contiguous.
-        target: Likewise, of as many values.
+        target: Likewise, of as many values; where `is_converted_in_two`, it may be the same memory.
         wide: float32 memory of one dimension, for as many values as are copied at once.
     """
     in_two, count = is_converted_in_two(source, target), wide.numel()
     parts = zip(source.view(-1).split(count), target.view(-1).split(count), strict=True)
     for part, place in parts:
-        place.copy_(wide[: part.numel()].copy_(part) if in_two else part)
+        if in_two:
+            part = (wide if part.numel() == count else wide[: part.numel()]).copy_(part)
+        place.copy_(part)
 
 
 def is_converted_in_two(source: Tensor, target: Tensor) -> bool:

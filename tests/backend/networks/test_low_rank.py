@@ -46,7 +46,7 @@ def product(parts: dict[str, Tensor], name: str, rank: int | None = None) -> Ten
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_two_loras_give_the_sum_of_their_products(tmp_path: Path, name: str, dtype: torch.dtype):
     components = own_components()
-    layer = layer_of(components.unet.to(dtype), name)
+    layer = layer_of(components.unet, name).to(dtype)
     weight = layer.weight.clone()
     first, second = lora_parts(name, weight, rank=4), lora_parts(name, weight, rank=6, seed=3)
     uses = [

@@ -25,9 +25,8 @@ _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 # The values of SAM's own automatic masks, which sd-webui-controlnet leaves as they are.
 _POINTS_A_SIDE = 32
 _LEAST_SCORE, _LEAST_STABILITY, _STABILITY_OFFSET, _MOST_OVERLAP = 0.88, 0.95, 1.0, 0.7
-_POINTS_AT_ONCE = (
-    16  # a quarter of SAM's, which takes a quarter of the memory; the masks are the same
-)
+# A quarter of SAM's, which takes a quarter of the memory; the masks are the same.
+_POINTS_AT_ONCE = 16
 # Pattern in a name of the file, and what transformers has instead.
 _RENAMES = (
     (r"pe_layer\.positional_encoding_gaussian_matrix", "shared_embedding.positional_embedding"),
