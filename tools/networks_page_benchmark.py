@@ -1,7 +1,8 @@
-"""The cards of networks in Chromium with 2,000 small LoRA files, each with a picture: how soon they are listed and visible.
+"""The cards of networks in Chromium with 2,000 LoRA files, each with a picture: how soon they are listed and visible.
 
-The files are made in a temporary folder, in 20 folders below models/Lora. "Listed" is the route that the page asks, for the
-first time (every header is read, by a new server without a cache) and again; "first cards" is from the click that
+The files are made in a temporary folder, in 20 folders below models/Lora, with the lists of tensors of LoRAs for SDXL, 150 KB
+each, and next to no weights. "Listed" is the route that the page asks, for the first time (by a server that began without a
+cache and has read the headers since its start, as far as it came until its device was ready) and again; "first cards" is from the click that
 opens the panel to the frame that shows the first six pictures, each time with an empty cache of the browser, and the first
 time with thumbnails that are still to be made.
 """
@@ -20,11 +21,18 @@ from typing import Any
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from tests.models.networks.lora_files import write_lora
+from tests.models.networks.lora_files import PLAIN, write_lora
 from tests.ui.browsing import CHROMIUM, CHROMIUM_ARGS, Server
 from tools.scrolling import SCROLL, VIEWPORTS
 
 _COLOURS = 40  # different pictures
+_LAYERS = {
+    f"lora_unet_input_blocks_{place}_1_transformer_blocks_{block}_attn1_{layer}.{part}": shape
+    for place in (4, 5, 7, 8)
+    for block in range(25)
+    for layer in ("to_q", "to_k", "to_v", "to_out_0")
+    for part, shape in (("lora_down.weight", (1, 1)), ("lora_up.weight", (1, 1)), ("alpha", ()))
+}
 _FIRST_CARDS = """
   async () => {
     const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
@@ -85,7 +93,7 @@ def write_networks(folder: Path, count: int) -> None:
         tags = {"1_thing": {f"word {j}": j for j in range(40)}}
         metadata = {"ss_tag_frequency": json.dumps(tags), "ss_base_model_version": "sd_v1"}
         path = folder / f"folder {i % 20}" / f"network {i:05d}.safetensors"
-        write_lora(path, metadata=metadata)
+        write_lora(path, {**PLAIN, **_LAYERS}, metadata)
         path.with_suffix(".jpg").write_bytes(pictures[i % _COLOURS])
 
 
