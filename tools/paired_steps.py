@@ -40,12 +40,16 @@ class Comparison:
         bare: Likewise of the other run; the steps of one place are a pair.
         our_start: Seconds of ours before its first step, and after its last one.
         bare_start: Likewise of the other run.
+        our_fastest: Seconds of a step of ours whose parts take as long as each did at its fastest: other work only ever adds to them.
+        bare_fastest: Likewise of the other run.
     """
 
     ours: Sequence[float]
     bare: Sequence[float]
     our_start: float
     bare_start: float
+    our_fastest: float
+    bare_fastest: float
 
     @property
     def ratios(self) -> list[float]:
@@ -59,7 +63,7 @@ class Comparison:
         return (
             f"{statistics.median(self.ours):.3f} s and {statistics.median(self.bare):.3f} s; ratio, median of"
             f" {len(ratios)} pairs: {statistics.median(ratios):.4f} (from {low:.4f} to {high:.4f} with"
-            f" {_CONFIDENCE:.0%} confidence); besides its steps a run takes {1000 * self.our_start:.0f} ms and"
+            f" {_CONFIDENCE:.0%} confidence), of the fastest parts: {self.our_fastest / self.bare_fastest:.4f}; besides its steps a run takes {1000 * self.our_start:.0f} ms and"
             f" {1000 * self.bare_start:.0f} ms"
         )
 
@@ -73,7 +77,7 @@ def compare_steps(ours: Run, bare: Run, clock: Clock = time.thread_time) -> Comp
         clock: Tells the time within a run's thread, in seconds.
 
     Raises:
-        ValueError: one of them has more steps, or fewer than three.
+        ValueError: one of them has more steps, or fewer than three, or steps of other parts.
     """
     sides = _SteppedRun(ours, clock), _SteppedRun(bare, clock)
     times: tuple[list[list[float]], list[list[float]]] = (
@@ -90,7 +94,9 @@ def compare_steps(ours: Run, bare: Run, clock: Clock = time.thread_time) -> Comp
     if turn < 4:
         raise ValueError("The runs have fewer than three steps.")
     ours_s, bare_s = ([sum(parts) for parts in steps[1:-1]] for steps in times)
-    return Comparison(ours_s, bare_s, _seconds_besides(times[0]), _seconds_besides(times[1]))
+    starts = map(_seconds_besides, times)
+    fastest = (sum(map(min, zip(*steps[1:-1], strict=True))) for steps in times)
+    return Comparison(ours_s, bare_s, *starts, *fastest)
 
 
 def _seconds_besides(steps: Sequence[Sequence[float]]) -> float:
