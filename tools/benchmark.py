@@ -11,8 +11,8 @@ python tools/benchmark.py gallery     the Gallery tab with 10,000 pictures: firs
 python tools/benchmark.py networks-page  2,000 LoRA files as cards: how soon they are listed, visible and found
 python tools/benchmark.py merge       two full-size SD 1.5 checkpoints merged, over copying one; memory
 python tools/benchmark.py networks    LoRAs on a full-size SD 1.5 checkpoint, over a plain read of their file; 2,000 files listed
-python tools/benchmark.py controlnet  a step with a ControlNet of full size, over the bare stock pipeline; its loading, over a plain
-                                      read; a step without a unit, over one before there were units
+python tools/benchmark.py controlnet  a step with a ControlNet of full size, over the bare stock pipeline's, and one without a unit, over
+                                      the loop alone: in turn, block by block, in processor time; its loading, over a plain read
 python tools/benchmark.py step        a step of a full-size model in 32 and 16 bits, over the bare stock pipeline; --family sdxl
 python tools/benchmark.py upscale     the shipped upscaler in tiles, over spandrel's call on the whole picture; peak memory
 python tools/benchmark.py plot        an X/Y/Z plot of 100 cells, over the same plans given to the device alone

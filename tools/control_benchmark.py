@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tools import full_size
-from tools.paired_steps import Run, Turns, compare_steps
+from tools.paired_steps import Run, Turns, compare_steps, share_heap
 
 _PROMPT = "a red circle on a blue background"
 _SIDE = 256
@@ -32,6 +32,7 @@ Compare = Callable[[Side, Side, int], tuple[list[float], list[float], list[float
 
 def run(rounds: int, compare: Compare) -> None:
     """Print all ratios."""
+    share_heap()
     with tempfile.TemporaryDirectory() as folder:
         setup = _Setup(Path(folder))
         steps = _PAIRS_PER_ROUND * rounds + 1
