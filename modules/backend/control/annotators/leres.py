@@ -18,7 +18,7 @@ from modules.images.preprocessors.sizes import Pixels
 UNUSED = ("shift_model.", "focal_model.", "optimizer.", "scheduler.")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _STEM, _BLOCKS = 64, (3, 4, 23, 3)
-_GROUPS, _EXPANSION = 32, 4
+_GROUPS = 32
 _WIDTHS = (256, 512, 1024, 2048)
 _DECODER_WIDTHS = (256, 256, 256, 512)
 
@@ -31,7 +31,7 @@ def rename_key(key: str) -> str:
 class _Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
-        inner = outputs // _EXPANSION * _GROUPS * 8 // 64
+        inner = outputs  # in ResNeXt-101 32x8d, where a ResNet has a quarter
         self.conv1 = nn.Conv2d(inputs, inner, 1, bias=False)
         self.conv2 = nn.Conv2d(inner, inner, 3, stride, 1, groups=_GROUPS, bias=False)
         self.conv3 = nn.Conv2d(inner, outputs, 1, bias=False)
