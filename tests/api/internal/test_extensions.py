@@ -207,6 +207,7 @@ def test_the_example_serves_its_files_and_nothing_else(program: MakeClient, path
     assert row["adds"] == [
         "sampler: Euler damped",
         "step extension: Latent contrast",
+        "recipe: Model contrast",
         "settings section: latent_contrast",
         "tab: Latent contrast",
         "router: latent contrast",
