@@ -26,11 +26,12 @@ from modules.backend.loading.loader import (
 from modules.backend.networks.layer_changes import (
     BIAS,
     WEIGHT,
+    FoldMemory,
     LayerChanges,
     LoraReport,
     PlannedChange,
     add_changes,
-    apply_changes,
+    change_in_place,
     collect_notes,
 )
 from modules.backend.networks.layers import ChangeableLayers
@@ -62,7 +63,7 @@ class _Change:
     shape: torch.Size
     planned: list[PlannedChange]
 
-    def apply(self, tensor: Tensor) -> None:
+    def apply(self, tensor: Tensor, memory: FoldMemory) -> None:
         """Change the parameter in the whole tensor, float32."""
         part = tensor
         if isinstance(self.place, QkvSlice):
@@ -70,9 +71,9 @@ class _Change:
             part = tensor[self.place.part * rows : (self.place.part + 1) * rows]
         elif isinstance(self.place, Transposed):
             part = tensor.mT
-        changed = apply_changes(self.name, part.reshape(self.shape), self.planned)
-        if changed is not None:
-            part.copy_(changed.reshape(part.shape))
+        parameter = part.reshape(self.shape).contiguous()
+        if change_in_place(self.name, parameter, self.planned, memory):
+            part.copy_(parameter.reshape(part.shape))
 
 
 class LoraBaker:
@@ -101,6 +102,7 @@ class LoraBaker:
             if report.error:
                 raise BadFile(f"The LoRA '{use.name}' cannot be baked in: {report.error}")
         self._changes = _changes_by_key(changes, checkpoint)
+        self._memory = FoldMemory()
 
     def changes(self, key: str) -> bool:
         """Return whether a tensor of the checkpoint is changed."""
@@ -110,7 +112,7 @@ class LoraBaker:
         """Return the changed tensor, float32."""
         changed = weight.to(torch.float32, copy=True)
         for change in self._changes[key]:
-            change.apply(changed)
+            change.apply(changed, self._memory)
         return changed
 
     def notes(self) -> tuple[str, ...]:
