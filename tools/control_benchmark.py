@@ -36,6 +36,12 @@ def run(rounds: int, compare: Compare) -> None:
     with tempfile.TemporaryDirectory() as folder:
         setup = _Setup(Path(folder))
         steps = _PAIRS_PER_ROUND * rounds + 1
+        # First: it takes all threads, and steps one.
+        ratios, ours_s, bare_s = compare(setup.load, setup.read, rounds)
+        print(
+            f"loading, over a plain read: {statistics.median(ours_s):.2f} s and {statistics.median(bare_s):.2f} s; ratio,"
+            f" median of {rounds} pairs: {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})"
+        )
         stock = setup.stock()
         sides: dict[str, tuple[Callable[[int], Run], Callable[[int], Run]]] = {
             "a step with a unit, over the stock pipeline's": (setup.ours, stock),
@@ -48,11 +54,6 @@ def run(rounds: int, compare: Compare) -> None:
                 f"{name}: {compared.describe()}; of the operations: {counts[0] / counts[1]:.4f}",
                 flush=True,
             )
-        ratios, ours_s, bare_s = compare(setup.load, setup.read, rounds)
-        print(
-            f"loading, over a plain read: {statistics.median(ours_s):.2f} s and {statistics.median(bare_s):.2f} s; ratio,"
-            f" median of {rounds} pairs: {statistics.median(ratios):.3f} (from {min(ratios):.3f} to {max(ratios):.3f})"
-        )
 
 
 def _count_operations(run: Run) -> int:
