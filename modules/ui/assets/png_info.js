@@ -23,7 +23,6 @@ export async function mount(element) {
   const interrupt = button("Interrupt", "Stop", () => call(`jobs/${job}/interrupt`, {}));
   interrupt.id = "png_info_interrupt";
   left.append(picture.root, send, reproduce, interrupt, progress, words, verdict, made);
-  root.append(left, facts);
   let job = "", stream = null;
 
   for (const [prefix, schema] of Object.entries(await schemas)) {
@@ -148,6 +147,8 @@ export async function mount(element) {
   }
 
   picture.root.addEventListener("image-changed", changed);
-  await picture.set(sessionStorage.getItem(KEPT));
-  changed();
+  const kept = sessionStorage.getItem(KEPT);
+  if (kept) picture.set(kept);
+  else changed();
+  root.append(left, facts);  // at last: a picture that is dropped earlier would be lost
 }
