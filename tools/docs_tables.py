@@ -28,7 +28,7 @@ from modules import app  # noqa: E402
 from modules.api.routes import add_routes  # noqa: E402
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS  # noqa: E402
 from modules.core.command_line import parse_flags  # noqa: E402
-from modules.core.flag import Flag  # noqa: E402
+from modules.core.flag_types import Flag  # noqa: E402
 from modules.core.flags import GROUPS, Flags  # noqa: E402
 from modules.core.paths import Paths  # noqa: E402
 from modules.engine.downloads.catalogue import read_catalogue  # noqa: E402

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from modules.core.a1111_flags import IGNORED_FLAGS, REFUSED_FLAGS, IgnoredFlags
 from modules.core.credentials import parse_credentials
 from modules.core.errors import UserError
-from modules.core.flag import Flag
+from modules.core.flag_types import Flag
 from modules.core.flags import GROUPS, Flags
 
 HIDDEN: dict[str, Any] = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}

@@ -1,11 +1,12 @@
-"""Types of flag values for argparse: each parses a text or raises an error with the reason."""
+"""How a flag of the command line is declared, and the types of values for argparse: each parses a text or raises an error with the reason."""
 
 from __future__ import annotations
 
 import argparse
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -114,3 +115,36 @@ def chosen_options(flags: Mapping[str, Any]) -> dict[str, str]:
         logger.warning("--xformers has no effect: the package xformers is not installed.")
         values["cross_attention_optimization"] = ""
     return values
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One flag as shown by `--help`; its name and default are those of its field in `Flags`."""
+
+    group: str
+    help: str
+    type: Callable[[str], object] | None = None
+    choices: tuple[str, ...] | None = None
+    nargs: str | None = None
+    metavar: str | None = None
+    action: str | None = None
+
+
+# Any: returns a dataclass field where the declared type is expected, as dataclasses.field() does.
+def flag(default: object, group: str, help: str, *, secret: bool = False, **details: Any) -> Any:
+    """Declare one flag: a switch if `default` is False, else a flag with a value.
+
+    Args:
+        default: The value without the flag.
+        group: One of GROUPS.
+        help: What the flag does, for `--help`.
+        secret: Whether the value is hidden in logs.
+        details: Further fields of `Flag`.
+    """
+    row = Flag(group, help, **details)
+    return field(default=default, repr=not secret, metadata={"flag": row})
+
+
+def folder_flag(help: str) -> Any:
+    """Declare a flag whose value is a folder, None without it; like `flag` it is field()."""
+    return flag(None, "Folders", help, type=user_path, metavar="FOLDER")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from modules.core import flag_types
 from modules.core.credentials import Credential, parse_credentials
 from modules.core.errors import UserError
-from modules.core.flag import flag, folder_flag
+from modules.core.flag_types import flag, folder_flag
 from modules.core.text import escape
 
 # Settings that a flag overrides for one run: name of the setting and field of the flag.

@@ -8,7 +8,7 @@ import pytest
 
 from modules.core.a1111_flags import IGNORED_FLAGS, IgnoredFlags
 from modules.core.command_line import parse_flags
-from modules.core.flag import flag
+from modules.core.flag_types import flag
 from modules.core.flags import Flags
 from modules.launch.hardware import Hardware, parse_nvidia_smi
 from modules.launch.wheels import BUILDS, INDEX_URL, TorchBuild, choose_build
