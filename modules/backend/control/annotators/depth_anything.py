@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import cv2
 import numpy as np
@@ -14,14 +15,10 @@ from torch.nn import functional
 from transformers import DepthAnythingConfig, DepthAnythingForDepthEstimation, Dinov2Config
 from transformers.models.dinov2.modeling_dinov2 import Dinov2Embeddings
 
-from modules.backend.control.annotators.weights import to_tensor
+from modules.backend.control.annotators.weights import load_by_keys, to_tensor
 from modules.backend.loading.empty_models import meta_device
 from modules.backend.loading.ldm_keys import QkvSlice
-from modules.backend.loading.state_dict import read_state_dict
-from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
-from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
-from modules.models.files.header import read_header
 from modules.models.files.scan import ModelFile
 from modules.models.ldm.keys import count_submodules
 
@@ -171,19 +168,8 @@ def load_estimator(
         NotFound: there is no such file.
         BadFile: it cannot be read, or is another network.
     """
-    state_dict = read_state_dict(file.path, read_header(file.path))
-    try:
-        empty = make_empty_estimator(state_dict, version)
-        for key in map(depth_anything_key, empty.state_dict()):
-            _ = state_dict[key.key if isinstance(key, QkvSlice) else key]
-    except KeyError as error:
-        raise BadFile(
-            f"'{file.file_name}' holds another network than its name says: it lacks {error}.",
-            "Download it again.",
-        ) from error
-    source = StateDictSource(state_dict, file.file_name, file.path)
-    loader = WeightLoader(source, Destination(device))
-    return loader.load_into(empty, depth_anything_key, torch.float32)
+    make = partial(make_empty_estimator, version=version)
+    return load_by_keys(make, depth_anything_key, file, device)
 
 
 def estimate_depth(

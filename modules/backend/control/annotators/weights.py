@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from modules.backend.loading.empty_models import meta_device
+from modules.backend.loading.ldm_keys import QkvSlice
 from modules.backend.loading.state_dict import read_state_dict
+from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
 from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.files.header import read_header
@@ -58,6 +60,45 @@ def load_network(
             "Download it again.",
         ) from error
     return network.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def load_by_keys(
+    make: Callable[[Mapping[str, Tensor]], M],
+    find_key: Callable[[str], str | QkvSlice],
+    file: ModelFile,
+    device: torch.device,
+    wrapper: str = "",
+) -> M:
+    """Return a network of transformers with the weights of a file of its authors, in 32-bit floats, for inference.
+
+    Args:
+        make: Makes it on `meta`, with the sizes of these tensors; a KeyError names one that is missing.
+        find_key: Returns where a tensor of the network is in the file.
+        file: The file.
+        device: Of the network.
+        wrapper: Prefix of the file's names that `make` and `find_key` do not have.
+
+    Raises:
+        NotFound: there is no such file.
+        BadFile: it cannot be read, or is another network.
+    """
+    state_dict: Mapping[str, Tensor]
+    if wrapper:
+        tensors = read_tensors(file)
+        state_dict = {name.removeprefix(wrapper): tensor for name, tensor in tensors.items()}
+    else:
+        state_dict = read_state_dict(file.path, read_header(file.path))
+    try:
+        empty = make(state_dict)
+        for key in map(find_key, empty.state_dict()):
+            _ = state_dict[key.key if isinstance(key, QkvSlice) else key]
+    except KeyError as error:
+        raise BadFile(
+            f"'{file.file_name}' holds another network than its name says: it lacks {error}.",
+            "Download it again.",
+        ) from error
+    source = StateDictSource(state_dict, file.file_name, file.path)
+    return WeightLoader(source, Destination(device)).load_into(empty, find_key, torch.float32)
 
 
 def read_tensors(file: ModelFile) -> dict[str, Tensor]:

@@ -14,11 +14,9 @@ from torch.nn import functional
 from transformers import OneFormerConfig, OneFormerModel, SwinConfig
 
 from modules.backend.control.annotators.segments.palettes import ADE20K, COCO, paint
-from modules.backend.control.annotators.weights import read_tensors, to_tensor
+from modules.backend.control.annotators.weights import load_by_keys, to_tensor
 from modules.backend.loading.empty_models import meta_device
 from modules.backend.loading.ldm_keys import QkvSlice
-from modules.backend.loading.weight_loader import Destination, StateDictSource, WeightLoader
-from modules.core.errors import BadFile
 from modules.images.preprocessors.sizes import Pixels
 from modules.models.files.scan import ModelFile
 from modules.models.ldm.keys import count_submodules
@@ -205,19 +203,7 @@ def load_network(file: ModelFile, device: torch.device) -> OneFormerModel:
         NotFound: there is no such file.
         BadFile: it cannot be read, or is another network.
     """
-    tensors = read_tensors(file)
-    state_dict = {name.removeprefix(_WRAPPER): tensor for name, tensor in tensors.items()}
-    try:
-        empty = make_empty_network(state_dict)
-        for key in map(oneformer_key, empty.state_dict()):
-            _ = state_dict[key.key if isinstance(key, QkvSlice) else key]
-    except KeyError as error:
-        raise BadFile(
-            f"'{file.file_name}' holds another network than its name says: it lacks {error}.",
-            "Download it again.",
-        ) from error
-    source = StateDictSource(state_dict, file.file_name, file.path)
-    return WeightLoader(source, Destination(device)).load_into(empty, oneformer_key, torch.float32)
+    return load_by_keys(make_empty_network, oneformer_key, file, device, _WRAPPER)
 
 
 def find_segments(network: OneFormerModel, image: Pixels, classes: Classes) -> Pixels:
