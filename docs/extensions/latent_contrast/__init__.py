@@ -70,7 +70,7 @@ def euler_damped(
     damping: float = getattr(settings, "damping")  # noqa: B009  a field of ContrastSettings
     for sigma, next_sigma in pairwise(sigmas):
         denoised = yield x, sigma
-        d = (x - denoised) * (1 / sigma)
+        d = (x - denoised) / sigma  # in this order it rounds as Euler
         length = (next_sigma - sigma) * (1 - damping if next_sigma else 1)
         x = x + d * length
     return x

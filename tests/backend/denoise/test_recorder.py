@@ -117,8 +117,10 @@ def test_both_passes_of_hires_fix_are_recorded(run, plan_of):
     first, second = listener.recordings
     assert (first.steps[0].x.size, second.steps[0].x.size) == ((64, 64), (128, 128))
     assert second.steps[0].sigma < first.steps[0].sigma, "it begins with a picture"
-    result = np.asarray(listener.images[0][1])
-    assert np.array_equal(np.asarray(second.steps[-1].denoised), result)
+    denoised, result = (
+        np.asarray(image, int) for image in (second.steps[-1].denoised, listener.images[0][1])
+    )
+    assert np.abs(denoised - result).max() <= 1, "the last step ends at what it predicts"
 
 
 @torch.inference_mode()
