@@ -7,6 +7,9 @@ program's path: diffusers and transformers would find packages there and behave 
 from __future__ import annotations
 
 import importlib
+import shutil
+import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.abc import Loader, MetaPathFinder
@@ -16,10 +19,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import torch
 
 # Before the folder is on the path: on import, both record permanently which packages are installed.
 import modules.backend.loading.loader  # noqa: F401
 from modules.launch.setup import REFERENCE_FOLDER
+from tests.reference import a1111_cases
 
 FOLDER = Path(sys.prefix) / REFERENCE_FOLDER
 # Imported by the original code for parts that are not compared. There is no torchvision for this torch.
@@ -84,3 +89,40 @@ def is_theirs(module: ModuleType) -> bool:
     if spec is None:
         return False
     return isinstance(spec.loader, StandIns) or FOLDER in Path(spec.origin or "").parents
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A data folder with the checkpoints and networks of the cases, half a gigabyte, removed afterwards."""
+    folder = tmp_path_factory.mktemp("a1111")
+    subprocess.run(
+        [sys.executable, str(a1111_cases.FOLDER / "assemble.py"), str(folder)], check=True
+    )
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """A1111 ran on one thread: another number of them adds in another order, and A1111 itself then makes other images.
+
+    Between one thread and two it differs in 0.017 % of the values, a good part of what these tests allow.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def no_network() -> Iterator[None]:
+    """Whatever opens a connection fails."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("loading and generating need no network")
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex", "sendto"):
+            patch.setattr(socket.socket, name, refuse)
+        patch.setattr(socket, "getaddrinfo", refuse)
+        yield
