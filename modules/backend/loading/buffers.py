@@ -65,7 +65,8 @@ def allocate_buffers(specs: Iterable[TensorSpec]) -> list[Tensor]:
         starts.append(end)
         end += -(-spec.shape.numel() * spec.dtype.itemsize // ALIGNMENT) * ALIGNMENT
     storage = torch.empty(end, dtype=torch.uint8).untyped_storage()
-    # No MADV_HUGEPAGE: when memory is fragmented, the kernel first moves other pages, and that took longer.
+    # No MADV_HUGEPAGE: what a virtual machine has given back to its host are whole huge pages, and getting them again took
+    # three times as long as loading into small ones; where memory is fragmented, the kernel first moves other pages.
     return [_view(storage, start, spec) for start, spec in zip(starts, specs, strict=True)]
 
 
