@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ import torch
 # Before the folder is on the path: on import, both record permanently which packages are installed.
 import modules.backend.loading.loader  # noqa: F401
 from modules.launch.setup import REFERENCE_FOLDER
+from tests.conftest import no_network as refuse_connections
 from tests.reference import a1111_cases
 
 FOLDER = Path(sys.prefix) / REFERENCE_FOLDER
@@ -117,12 +117,5 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def no_network() -> Iterator[None]:
     """Whatever opens a connection fails."""
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise AssertionError("loading and generating need no network")
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("connect", "connect_ex", "sendto"):
-            patch.setattr(socket.socket, name, refuse)
-        patch.setattr(socket, "getaddrinfo", refuse)
+    with refuse_connections():
         yield
